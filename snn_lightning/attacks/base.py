@@ -1,0 +1,104 @@
+"""What every attack shares: its budget, its contract, and the audit of what it returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from snn_lightning.attacks.losses import Loss
+from snn_lightning.attacks.norms import Linf, Norm
+from snn_lightning.functional import evaluation_view
+
+TOLERANCE = 1e-6  # float32 rounding of images + delta overshoots eps by 6e-8
+
+
+@dataclass(frozen=True)
+class Attack:
+    """attack(model, images, labels) -> adversarial images: a search within eps and [0, 1].
+
+    Holds hyper-parameters only. The model, any `nn.Module: images -> logits`, is attacked in
+    evaluation mode and left as it was: modes, parameters, their `.grad`, batch-norm statistics.
+
+    Args:
+        eps: radius of the ball, >= 0, in units of the [0, 1] image.
+        norm: the ball.
+        targeted: labels are the classes to reach instead of those to leave.
+    """
+
+    eps: float = 8 / 255
+    norm: Norm = field(default_factory=Linf)
+    targeted: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eps < float("inf"):
+            raise ValueError(f"{type(self).__name__}: eps must be >= 0, not {self.eps}")
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Craft adversarial images.
+
+        Args:
+            model: images -> logits (N, K).
+            images: (N, *) in [0, 1]: (N, C, H, W), or frame stacks (N, T, C, H, W).
+            labels: (N,) true classes; of a targeted attack, the classes to reach.
+
+        Returns:
+            Images of the same shape and type, within eps of `images` and within [0, 1].
+
+        Raises:
+            ValueError: images outside [0, 1] or labels that do not fit.
+            FloatingPointError: the result is not finite, or breaks the budget.
+        """
+        if labels.shape != images.shape[:1]:
+            raise ValueError(
+                f"labels {tuple(labels.shape)} do not fit images {tuple(images.shape)}: "
+                "give one label an image"
+            )
+        # An attack may be called under no_grad or inference_mode, as in validation and test.
+        with torch.inference_mode(False), torch.enable_grad():
+            images, labels = images.detach().clone(), labels.detach().clone()
+            if images.numel() and not (images.min() >= 0 and images.max() <= 1):
+                raise ValueError("attacks take images in [0, 1]: normalise inside the model")
+            adversarial = self.perturb(evaluation_view(model), images, labels).detach()
+        check_adversarial(images, adversarial, self.eps, self.norm, type(self).__name__)
+        return adversarial
+
+    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """The search itself, with gradients enabled and the model in evaluation mode."""
+        raise NotImplementedError
+
+    def gradient(
+        self, model: nn.Module, images: Tensor, labels: Tensor, loss: Loss
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradient (N, *) of what this attack raises, that loss (N,), and the logits (N, K)."""
+        images = images.detach().requires_grad_()
+        logits = model(images)
+        value = loss(logits, labels) * (-1 if self.targeted else 1)
+        # on the input alone: `.backward()` would also fill the parameters' .grad
+        (gradient,) = torch.autograd.grad(value.sum(), images)
+        return gradient, value.detach(), logits.detach()
+
+    def succeeded(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Whether each sample is where the attack wants it: (N, K), (N,) -> bool (N,)."""
+        return (logits.argmax(1) == labels) == self.targeted
+
+
+def check_adversarial(
+    images: Tensor, adversarial: Tensor, eps: float, norm: Norm, name: str = "attack"
+) -> None:
+    """Raise FloatingPointError unless `adversarial` is finite, in [0, 1] and within eps."""
+    if adversarial.shape != images.shape:
+        raise ValueError(
+            f"{name} returned {tuple(adversarial.shape)} for images {tuple(images.shape)}"
+        )
+    if not images.numel():
+        return
+    if not torch.isfinite(adversarial).all():
+        # a NaN pixel would give finite logits, for NaN >= threshold is False, and count as success
+        raise FloatingPointError(f"{name} returned images that are not finite")
+    if adversarial.min() < 0 or adversarial.max() > 1:
+        raise FloatingPointError(f"{name} returned images outside [0, 1]")
+    largest = norm.size(adversarial - images).max().item()
+    if largest > eps + TOLERANCE:
+        raise FloatingPointError(f"{name} broke its budget: {largest:.8f} > eps = {eps:.8f}")

@@ -1,0 +1,74 @@
+"""Balls that a perturbation must stay in: per sample, over all dimensions but the first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Perturbations and gradients are (N, *); a size is (N,)."""
+
+    def size(self, delta: Tensor) -> Tensor:
+        """The norm of each sample's perturbation (N,)."""
+        raise NotImplementedError
+
+    def project(self, delta: Tensor, eps: float) -> Tensor:
+        """The nearest perturbation of size <= eps."""
+        raise NotImplementedError
+
+    def ascent(self, gradient: Tensor) -> Tensor:
+        """The perturbation of size 1 along which a linear function rises most; 0 for gradient 0."""
+        raise NotImplementedError
+
+    def uniform(self, like: Tensor, eps: float) -> Tensor:
+        """A uniform draw from the ball of radius eps, from torch's global generator."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Linf(Norm):
+    """The largest absolute change of a pixel."""
+
+    def size(self, delta: Tensor) -> Tensor:
+        return delta.flatten(1).abs().amax(1)
+
+    def project(self, delta: Tensor, eps: float) -> Tensor:
+        return delta.clamp(-eps, eps)
+
+    def ascent(self, gradient: Tensor) -> Tensor:
+        return gradient.sign()
+
+    def uniform(self, like: Tensor, eps: float) -> Tensor:
+        return torch.empty_like(like).uniform_(-1, 1).mul_(eps)
+
+
+@dataclass(frozen=True)
+class L2(Norm):
+    """The Euclidean length of the change."""
+
+    def size(self, delta: Tensor) -> Tensor:
+        return delta.flatten(1).norm(dim=1)
+
+    def project(self, delta: Tensor, eps: float) -> Tensor:
+        size = self._shaped(self.size(delta), delta)
+        # scaled only where outside, so that a projection changes nothing inside
+        return torch.where(size > eps, delta * (eps / size.clamp(min=1e-30)), delta)
+
+    def ascent(self, gradient: Tensor) -> Tensor:
+        # two divisions: a length squared in float32 underflows for gradients below 1e-19
+        scaled = gradient / self._shaped(gradient.flatten(1).abs().amax(1), gradient).clamp(1e-30)
+        return scaled / self._shaped(self.size(scaled), scaled).clamp(min=1e-30)
+
+    def uniform(self, like: Tensor, eps: float) -> Tensor:
+        direction = self.ascent(torch.randn_like(like))
+        dimensions = like[0].numel()
+        radius = torch.rand(like.shape[0], dtype=like.dtype, device=like.device)
+        return direction * self._shaped(eps * radius ** (1 / dimensions), like)
+
+    @staticmethod
+    def _shaped(per_sample: Tensor, like: Tensor) -> Tensor:
+        return per_sample.view(-1, *[1] * (like.dim() - 1))

@@ -1,0 +1,66 @@
+"""Attack success rate and robust accuracy from integer counts, exact over processes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class AttackSuccessRate(Metric):
+    """ASR: of the samples that the clean model classifies correctly, the share that an attack flips.
+
+    Robust accuracy is the share of all samples that are correct before and under the attack:
+    clean accuracy x (1 - ASR). `compute()` gives the ASR in [0, 1], NaN where no sample was correct.
+    """
+
+    full_state_update = False
+    higher_is_better = False
+    total: Tensor
+    correct: Tensor
+    flipped: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for count in ("total", "correct", "flipped"):
+            self.add_state(count, torch.tensor(0, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, clean: Tensor, adversarial: Tensor, labels: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            clean: logits (N, K), or predicted classes (N,), of the clean images.
+            adversarial: the same of the adversarial images.
+            labels: (N,).
+
+        Raises:
+            FloatingPointError: logits that are not finite.
+        """
+        correct = _predicted(clean) == labels
+        self.total += labels.numel()
+        self.correct += correct.sum()
+        self.flipped += (correct & (_predicted(adversarial) != labels)).sum()
+
+    def compute(self) -> Tensor:
+        return self.flipped / self.correct
+
+    def results(self) -> dict[str, float | int]:
+        """Every figure, after a sync over processes where there are several."""
+        with self.sync_context():
+            n, correct, flipped = (int(x) for x in (self.total, self.correct, self.flipped))
+        return {
+            "n": n,
+            "clean_correct": correct,
+            "flipped": flipped,
+            "clean_acc": correct / n if n else float("nan"),
+            "asr": flipped / correct if correct else float("nan"),
+            "robust_acc": (correct - flipped) / n if n else float("nan"),
+        }
+
+
+def _predicted(logits: Tensor) -> Tensor:
+    if logits.dim() == 1:
+        return logits
+    if not torch.isfinite(logits).all():
+        raise FloatingPointError("logits are not finite: nothing can be judged on them")
+    return logits.argmax(1)
