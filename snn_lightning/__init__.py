@@ -7,48 +7,100 @@ the modules that use them (`snn_lightning.classifier`, `.data`, `.callbacks`, `.
 from typing import Any
 
 from snn_lightning.attacks import FGSM, L2, PGD, Attack, Linf, Norm
+from snn_lightning.conversion import (
+    Calibration,
+    Maximum,
+    Percentile,
+    Traced,
+    accuracy_over_time,
+    calibrate,
+    conversion_report,
+    convert,
+)
 from snn_lightning.encoders import Direct, Encoder, Frames, Poisson
 from snn_lightning.functional import evaluation_view, seeded
-from snn_lightning.gradients import RGA, STBP, GradientEstimator, Shuffle
+from snn_lightning.gradients import (
+    ASSG,
+    BPTR,
+    ENSEMBLE,
+    HART,
+    PDSG,
+    RGA,
+    STBP,
+    Act,
+    GradientEstimator,
+    Shuffle,
+)
 from snn_lightning.networks import VGG11, VGGDVS, ResNet17, SpikingNetwork
-from snn_lightning.neurons import IF, LIF, Neuron
+from snn_lightning.neurons import IF, LIF, QCFS, Analog, ConvertedIF, Neuron, ReLU
 from snn_lightning.objectives import Natural, Objective
 from snn_lightning.snn import SNN
-from snn_lightning.surrogates import Arctan, Sigmoid, Surrogate, Triangle
+from snn_lightning.surrogates import (
+    Arctan,
+    Exponential,
+    PotentialDependent,
+    Rectangle,
+    Sigmoid,
+    StraightThrough,
+    Surrogate,
+    Triangle,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ASSG",
+    "BPTR",
+    "ENSEMBLE",
     "FGSM",
+    "HART",
     "IF",
     "L2",
     "LIF",
+    "PDSG",
     "PGD",
+    "QCFS",
     "RGA",
     "SNN",
     "STBP",
     "VGG11",
     "VGGDVS",
+    "Act",
+    "Analog",
     "Arctan",
     "Attack",
     "AttackSuccessRate",
+    "Calibration",
+    "ConvertedIF",
     "Direct",
     "Encoder",
+    "Exponential",
     "Frames",
     "GradientEstimator",
     "Linf",
+    "Maximum",
     "Natural",
     "Neuron",
     "Norm",
     "Objective",
+    "Percentile",
     "Poisson",
+    "PotentialDependent",
+    "ReLU",
+    "Rectangle",
     "ResNet17",
     "SNNClassifier",
     "Shuffle",
     "Sigmoid",
     "SpikingNetwork",
+    "StraightThrough",
     "Surrogate",
+    "Traced",
     "Triangle",
+    "accuracy_over_time",
+    "calibrate",
+    "conversion_report",
+    "convert",
     "evaluation_view",
     "seeded",
 ]

@@ -142,6 +142,8 @@ class Frames(Encoder):
     layout = "(N, T, C, H, W)"
 
     def encode(self, images: Tensor) -> Tensor:
+        if images.shape[1] == 0:
+            raise ValueError(f"Frames takes at least one frame a stack, not {tuple(images.shape)}")
         return self.normalise(images.transpose(0, 1))
 
     def extended(self, factor: int) -> Self:

@@ -138,6 +138,20 @@ def lif(
     return _LIF.apply(current, leak, threshold, reset, initial, surrogate)
 
 
+def lif_trace(
+    current: Tensor,
+    leak: float = 0.9,
+    threshold: float = 1.0,
+    reset: Reset = "hard",
+    initial: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """The spikes of `lif` and u - threshold before the reset, both (T, N, *), without a graph."""
+    with torch.no_grad():
+        spikes, potential = _simulate(current, leak, threshold, reset, initial, True)
+    assert potential is not None
+    return spikes, potential.sub_(threshold)
+
+
 def rate_slope(
     current: Tensor, leak: float, threshold: float, beta: float = 2.0, gamma: float = 0.2
 ) -> Tensor:
@@ -227,7 +241,7 @@ def shuffle_spikes(spikes: Tensor, height: float = 1.0) -> Tensor:
     shuffled = torch.empty_like(spikes)
     for t in range(timesteps):
         fires = torch.rand_like(left).mul_(timesteps - t) < left
-        left.sub_(fires)
+        left.sub_(fires.to(left.dtype))
         shuffled[t] = fires
     return shuffled if height == 1 else shuffled.mul_(height)
 
@@ -252,17 +266,34 @@ def evaluation_view(module: nn.Module) -> nn.Module:
     """
     if not any(part.training for part in module.modules()):
         return module
-    return _shadow(module, {}).eval()
+    return view(module, {}).eval()
 
 
-def _shadow(module: nn.Module, seen: dict[int, nn.Module]) -> nn.Module:
-    if id(module) not in seen:
-        shadow = seen[id(module)] = copy.copy(module)
-        shadow._modules = {
-            name: None if child is None else _shadow(child, seen)
+def search_view(module: nn.Module) -> nn.Module:
+    """The module for one search on one batch, sharing everything but what it is to remember.
+
+    Parts that offer `searching()` are replaced by the view it returns, whatever wraps them. A
+    module in which that changes nothing is returned as it is.
+    """
+    offers = {part: getattr(part, "searching", None) for part in module.modules()}
+    views = {id(part): searching() for part, searching in offers.items() if callable(searching)}
+    fresh = {key: part for key, part in views.items() if id(part) != key}
+    return view(module, fresh) if fresh else module
+
+
+def view(module: nn.Module, replacements: dict[int, nn.Module]) -> nn.Module:
+    """The module over again, sharing every parameter and buffer, with modes of its own.
+
+    `replacements` gives, by the id of a submodule, what stands in its place; it fills up with
+    every part that was gone over.
+    """
+    if id(module) not in replacements:
+        again = replacements[id(module)] = copy.copy(module)
+        again._modules = {
+            name: None if child is None else view(child, replacements)
             for name, child in module._modules.items()
         }
-    return seen[id(module)]
+    return replacements[id(module)]
 
 
 @contextmanager

@@ -8,10 +8,10 @@ from torchmetrics import Metric
 
 
 class AttackSuccessRate(Metric):
-    """ASR: of the samples that the clean model classifies correctly, the share that an attack flips.
+    """ASR: of the samples that the clean model classifies correctly, the share an attack flips.
 
     Robust accuracy is the share of all samples that are correct before and under the attack:
-    clean accuracy x (1 - ASR). `compute()` gives the ASR in [0, 1], NaN where no sample was correct.
+    clean accuracy x (1 - ASR). `compute()` gives the ASR in [0, 1], NaN where none was correct.
     """
 
     full_state_update = False
@@ -37,9 +37,10 @@ class AttackSuccessRate(Metric):
             FloatingPointError: logits that are not finite.
         """
         correct = _predicted(clean) == labels
+        flipped = correct & (_predicted(adversarial) != labels)
         self.total += labels.numel()
         self.correct += correct.sum()
-        self.flipped += (correct & (_predicted(adversarial) != labels)).sum()
+        self.flipped += flipped.sum()
 
     def compute(self) -> Tensor:
         return self.flipped / self.correct

@@ -63,8 +63,10 @@ class SpikingNetwork(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.readout = readout
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):  # Kaiming normal, fan out: the authors' code
+            if isinstance(module, nn.Conv2d):  # as the authors' code does
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
         self.to(memory_format=torch.channels_last)  # the faster layout, on CPU and GPU alike
 
     def forward(self, current: Tensor, fire: Fire) -> Tensor:
@@ -171,6 +173,8 @@ class ResNet17(SpikingNetwork):
 
 
 def _scaled(channels: int, width: float) -> int:
+    if not width > 0:
+        raise ValueError(f"width must be > 0, not {width}")
     return max(1, round(channels * width))
 
 

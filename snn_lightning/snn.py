@@ -53,6 +53,14 @@ class SNN(nn.Module):
         """A view in which every neuron's spikes come in a random order (paper, Table 1)."""
         return self.replace(gradient=Shuffle())
 
+    def searching(self) -> SNN:
+        """A view for one search on one batch: an estimator with a memory (ASSG) begins a new one.
+
+        The attacks of this package take it by themselves; for others, take one a batch.
+        """
+        gradient = self.gradient.search()
+        return self if gradient is self.gradient else self.replace(gradient=gradient)
+
     def evaluating(self) -> SNN:
         """A view in evaluation mode; this module keeps its own."""
         return cast(SNN, evaluation_view(self))

@@ -13,7 +13,8 @@ from torch import Tensor
 class Surrogate:
     """A derivative that stands in for the step's: x = u - threshold (T, N, *) -> ds/du (T, N, *).
 
-    The returned tensor must be new: the caller works on in place.
+    The whole layer over all T steps is seen at once. The returned tensor must be new: the caller
+    works on in place.
     """
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -58,6 +59,73 @@ class Sigmoid(Surrogate):
     def __call__(self, x: Tensor) -> Tensor:
         sigma = torch.sigmoid(x * self.alpha)
         return sigma.mul_(1 - sigma).mul_(self.alpha)
+
+
+@dataclass(frozen=True)
+class Rectangle(Surrogate):
+    """1 / width where |x| < width / 2, else 0 (Wu et al., 2018; area 1)."""
+
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        _positive(self, "width")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (x.abs() < self.width / 2).to(x.dtype).div_(self.width)
+
+
+@dataclass(frozen=True)
+class Exponential(Surrogate):
+    """height exp(-decay |x|) (area 2 height / decay).
+
+    In the ensemble protocol of Ozdenizci and Legenstein (TMLR 2024) height is 1 or, dampened, 0.3.
+    """
+
+    decay: float = 1.0
+    height: float = 1.0
+
+    def __post_init__(self) -> None:
+        _positive(self, "decay")
+        _positive(self, "height")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.abs().mul_(-self.decay).exp_().mul_(self.height)
+
+
+@dataclass(frozen=True)
+class StraightThrough(Surrogate):
+    """1 everywhere (Bengio et al., 2013)."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.ones_like(x)
+
+
+@dataclass(frozen=True)
+class PotentialDependent(Surrogate):
+    """A Gaussian as wide as the potentials are spread (Lun et al., CVPR 2025; area 1).
+
+        exp(-(x - s/2)^2 / (2 s^2)) / (sqrt(2 pi) s)
+
+    At step t, s is the standard deviation (unbiased) of the potentials of steps 0 to t: over the
+    batch and, channel by channel, over space for convolutions (T, N, C, H, W); over everything for
+    other layers; 1 where they are all equal. After the authors' code (ryime/PDSG-SDA), which was
+    checked; the paper's equations were not.
+    """
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x32 = x.to(torch.promote_types(x.dtype, torch.float32))
+        together = [1, 3, 4] if x.dim() == 5 else list(range(1, x.dim()))
+        # sums of distances from one of the values, not from 0: they do not cancel
+        origin = x32[:1, :1, :, :1, :1] if x.dim() == 5 else x32.flatten()[0]
+        centred = x32 - origin
+        first = centred.sum(together, keepdim=True).cumsum(0)
+        second = centred.square().sum(together, keepdim=True).cumsum(0)
+        count = torch.arange(1, len(x) + 1, device=x.device).view(-1, *[1] * (x.dim() - 1))
+        count = count * (x[0].numel() // first[0].numel())
+        spread = ((second - first.square() / count) / (count - 1)).clamp_(min=0).sqrt_()
+        spread = torch.where(spread > 0, spread, 1)  # also where there is one value: 0 / 0
+        density = x32.div(spread).sub_(0.5).square_().mul_(-0.5).exp_()
+        return density.div_(spread).mul_(1 / math.sqrt(2 * math.pi)).to(x.dtype)
 
 
 def _positive(surrogate: Surrogate, name: str) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from snn_lightning.attacks.losses import Loss
+from snn_lightning.attacks.losses import LossFn
 from snn_lightning.attacks.norms import Linf, Norm
-from snn_lightning.functional import evaluation_view
+from snn_lightning.functional import evaluation_view, search_view
 
 TOLERANCE = 1e-6  # float32 rounding of images + delta overshoots eps by 6e-8
 
@@ -48,7 +48,8 @@ class Attack:
 
         Raises:
             ValueError: images outside [0, 1] or labels that do not fit.
-            FloatingPointError: the result is not finite, or breaks the budget.
+            FloatingPointError: the model's loss or gradient is not finite, or the result breaks
+                the budget.
         """
         if labels.shape != images.shape[:1]:
             raise ValueError(
@@ -60,7 +61,8 @@ class Attack:
             images, labels = images.detach().clone(), labels.detach().clone()
             if images.numel() and not (images.min() >= 0 and images.max() <= 1):
                 raise ValueError("attacks take images in [0, 1]: normalise inside the model")
-            adversarial = self.perturb(evaluation_view(model), images, labels).detach()
+            view = search_view(evaluation_view(model))
+            adversarial = self.perturb(view, images, labels).detach()
         check_adversarial(images, adversarial, self.eps, self.norm, type(self).__name__)
         return adversarial
 
@@ -69,19 +71,40 @@ class Attack:
         raise NotImplementedError
 
     def gradient(
-        self, model: nn.Module, images: Tensor, labels: Tensor, loss: Loss
+        self, model: nn.Module, images: Tensor, labels: Tensor, loss: LossFn
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradient (N, *) of what this attack raises, that loss (N,), and the logits (N, K)."""
+        """Gradient (N, *) of what this attack raises, that value (N,), and the logits (N, K)."""
         images = images.detach().requires_grad_()
         logits = model(images)
-        value = loss(logits, labels) * (-1 if self.targeted else 1)
+        value = self.raised(loss, logits, labels)
         # on the input alone: `.backward()` would also fill the parameters' .grad
         (gradient,) = torch.autograd.grad(value.sum(), images)
+        _require_finite(gradient, "gradient")
         return gradient, value.detach(), logits.detach()
+
+    def raised(self, loss: LossFn, logits: Tensor, labels: Tensor) -> Tensor:
+        """What this attack raises (N,): the loss, or its negative where targeted."""
+        value = loss(logits, labels)
+        _require_finite(value, "loss")
+        return -value if self.targeted else value
+
+    def draw(self, images: Tensor) -> Tensor:
+        """A uniform draw from the ball around each image, clipped to [0, 1]."""
+        return (images + self.norm.uniform(images, self.eps)).clamp(0, 1)
+
+    def confine(self, images: Tensor, candidate: Tensor) -> Tensor:
+        """`candidate` (N, *) brought back into the ball around each image, then into [0, 1]."""
+        return (images + self.norm.project(candidate - images, self.eps)).clamp(0, 1)
 
     def succeeded(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Whether each sample is where the attack wants it: (N, K), (N,) -> bool (N,)."""
         return (logits.argmax(1) == labels) == self.targeted
+
+
+def _require_finite(value: Tensor, name: str) -> None:
+    """A search on NaN finds nothing, or takes the argmax of NaN logits for a success."""
+    if not torch.isfinite(value).all():
+        raise FloatingPointError(f"the model's {name} is not finite: nothing can be attacked on it")
 
 
 def check_adversarial(
@@ -100,5 +123,5 @@ def check_adversarial(
     if adversarial.min() < 0 or adversarial.max() > 1:
         raise FloatingPointError(f"{name} returned images outside [0, 1]")
     largest = norm.size(adversarial - images).max().item()
-    if largest > eps + TOLERANCE:
+    if largest > eps + TOLERANCE * max(1.0, eps):
         raise FloatingPointError(f"{name} broke its budget: {largest:.8f} > eps = {eps:.8f}")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from snn_lightning.attacks.base import Attack
 from snn_lightning.attacks.losses import CrossEntropy, Loss
+from snn_lightning.attacks.norms import per_sample
 
 
 @dataclass(frozen=True)
@@ -64,22 +65,19 @@ class PGD(Attack):
                 return adversarial
             with torch.no_grad():
                 logits = model(adversarial)
-                loss = self.loss(logits, labels) * (-1 if self.targeted else 1)
-            champion.challenge(adversarial, loss, logits)
+            champion.challenge(adversarial, self.raised(self.loss, logits, labels), logits)
         return champion.images
 
     def _search(
         self, model: nn.Module, images: Tensor, labels: Tensor, champion: Champion
     ) -> Tensor:
-        adversarial = images
-        if self.random_start:
-            adversarial = (images + self.norm.uniform(images, self.eps)).clamp(0, 1)
+        adversarial = self.draw(images) if self.random_start else images
         for _ in range(self.steps):
             gradient, loss, logits = self.gradient(model, adversarial, labels, self.loss)
             if self.best:
                 champion.challenge(adversarial, loss, logits)
             step = adversarial + self.step_size * self.norm.ascent(gradient)
-            adversarial = (images + self.norm.project(step - images, self.eps)).clamp(0, 1)
+            adversarial = self.confine(images, step)
         return adversarial
 
 
@@ -97,7 +95,7 @@ class Champion:
         """Take over the samples that do better; returns which (N,). A NaN loss never wins."""
         success = self.attack.succeeded(logits, self.labels)
         better = (success & ~self.success) | ((success == self.success) & (loss > self.loss))
-        self.images = torch.where(better.view(-1, *[1] * (images.dim() - 1)), images, self.images)
+        self.images = torch.where(per_sample(better, images), images, self.images)
         self.loss = torch.where(better, loss.to(self.loss.dtype), self.loss)
         self.success = torch.where(better, success, self.success)
         return better

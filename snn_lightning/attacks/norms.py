@@ -8,6 +8,11 @@ import torch
 from torch import Tensor
 
 
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """One value a sample (N,) in a shape that broadcasts over `like` (N, *)."""
+    return values.view(-1, *[1] * (like.dim() - 1))
+
+
 @dataclass(frozen=True)
 class Norm:
     """Perturbations and gradients are (N, *); a size is (N,)."""
@@ -51,24 +56,23 @@ class L2(Norm):
     """The Euclidean length of the change."""
 
     def size(self, delta: Tensor) -> Tensor:
-        return delta.flatten(1).norm(dim=1)
+        # dimension by dimension: one float32 sum over a large image is off by 1e-6 of itself
+        while delta.dim() > 1:
+            delta = delta.norm(dim=-1)
+        return delta
 
     def project(self, delta: Tensor, eps: float) -> Tensor:
-        size = self._shaped(self.size(delta), delta)
+        size = per_sample(self.size(delta), delta)
         # scaled only where outside, so that a projection changes nothing inside
         return torch.where(size > eps, delta * (eps / size.clamp(min=1e-30)), delta)
 
     def ascent(self, gradient: Tensor) -> Tensor:
         # two divisions: a length squared in float32 underflows for gradients below 1e-19
-        scaled = gradient / self._shaped(gradient.flatten(1).abs().amax(1), gradient).clamp(1e-30)
-        return scaled / self._shaped(self.size(scaled), scaled).clamp(min=1e-30)
+        scaled = gradient / per_sample(gradient.flatten(1).abs().amax(1), gradient).clamp(1e-30)
+        return scaled / per_sample(self.size(scaled), scaled).clamp(min=1e-30)
 
     def uniform(self, like: Tensor, eps: float) -> Tensor:
         direction = self.ascent(torch.randn_like(like))
-        dimensions = like[0].numel()
+        dimensions = like.shape[1:].numel()
         radius = torch.rand(like.shape[0], dtype=like.dtype, device=like.device)
-        return direction * self._shaped(eps * radius ** (1 / dimensions), like)
-
-    @staticmethod
-    def _shaped(per_sample: Tensor, like: Tensor) -> Tensor:
-        return per_sample.view(-1, *[1] * (like.dim() - 1))
+        return direction * per_sample(eps * radius ** (1 / dimensions), like)

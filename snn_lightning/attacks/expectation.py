@@ -1,0 +1,50 @@
+"""Stochastic networks seen through k draws, to attack and to judge."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+class ExpectationOverTransformation(nn.Module):
+    """images -> logits (N, K): the mean of `samples` stochastic forward passes.
+
+    Attacks climb the gradient of the expected network, E[f(x)], and not of one draw of it (Athalye
+    et al., ICML 2018):
+
+        smooth = ExpectationOverTransformation(snn, samples=10)     # snn with Poisson input
+        adversarial = attack(smooth, images, labels)
+        decisions = smooth(adversarial).argmax(1)                   # judged over 10 fresh draws
+
+    The average is over logits, as in foolbox: what is attacked is then what is judged. (The mean of
+    the losses, as in AutoAttack, weighs the draws differently and is no function of mean logits.)
+    With a deterministic network it changes nothing.
+
+    With a gradient each draw is computed twice, with the same noise, so that memory holds the graph
+    of one draw at a time: 2 `samples` forward and `samples` backward passes. The network must not
+    remember one pass in the next.
+
+    Args:
+        model: images -> logits, random at every call.
+        samples: draws, >= 1.
+    """
+
+    def __init__(self, model: nn.Module, samples: int) -> None:
+        super().__init__()
+        if samples < 1:
+            raise ValueError(f"samples must be >= 1, not {samples}")
+        self.model = model
+        self.samples = samples
+        self.training = model.training
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.stack([self._draw(images) for _ in range(self.samples)]).mean(0)
+
+    def _draw(self, images: Tensor) -> Tensor:
+        if self.samples == 1 or not torch.is_grad_enabled():
+            return self.model(images)
+        return checkpoint(self.model, images, use_reentrant=False)
+
+    def extra_repr(self) -> str:
+        return f"samples={self.samples}"

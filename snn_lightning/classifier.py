@@ -1,0 +1,140 @@
+"""Training: the SNN as a LightningModule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from snn_lightning.encoders import Encoder
+from snn_lightning.functional import seeded
+from snn_lightning.gradients import GradientEstimator
+from snn_lightning.networks import SpikingNetwork
+from snn_lightning.objectives import Natural, Objective
+from snn_lightning.snn import SNN
+
+Batch = tuple[Tensor, Tensor]
+
+
+class CosineLR(LambdaLR):
+    """Cosine from the optimizer's learning rate to 0 over the whole run, step by step.
+
+    Args:
+        optimizer: as of every scheduler.
+        warmup: share of the run, in [0, 1), in which the rate first rises linearly from 0.
+
+    `SNNClassifier` sets `total_steps`, so that the length of a run is written down once, as
+    trainer.max_epochs.
+    """
+
+    def __init__(self, optimizer: Optimizer, warmup: float = 0.0) -> None:
+        if not 0 <= warmup < 1:
+            raise ValueError(f"CosineLR: warmup must be in [0, 1), not {warmup}")
+        self.total_steps = 1
+        self.warmup = warmup
+        super().__init__(optimizer, self._factor)
+
+    def _factor(self, step: int) -> float:
+        done = step / self.total_steps
+        if done < self.warmup:
+            return (step + 1) / (self.warmup * self.total_steps + 1)
+        angle = torch.pi * (done - self.warmup) / (1 - self.warmup)
+        return 0.5 * (1 + float(torch.cos(torch.tensor(min(angle, torch.pi)))))
+
+    def state_dict(self) -> dict[str, Any]:  # without the bound method, which no checkpoint takes
+        return {"last_epoch": self.last_epoch, "_last_lr": self._last_lr}
+
+
+class SNNClassifier(L.LightningModule):
+    """Trains a spiking network and keeps score.
+
+    Args:
+        encoder: images -> current; the only place that knows the time steps.
+        network: current -> outputs over time.
+        gradient: the estimator that training back-propagates with; None: STBP, triangle surrogate.
+        objective: what training minimises; None: cross-entropy on natural images.
+        optimizer: parameters -> optimizer; the paper's SGD by default.
+        lr_scheduler: optimizer -> scheduler: `CosineLR` (over the run, step by step) or any of
+            torch's (epoch by epoch); None: a constant rate.
+        seed: of the evaluation's randomness (Poisson input, random starts), kept apart from
+            training's.
+
+    Logs train/loss, train/acc, lr, and val/loss, val/acc, test/loss, test/acc.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        network: SpikingNetwork,
+        gradient: GradientEstimator | None = None,
+        objective: Objective | None = None,
+        optimizer: OptimizerCallable = lambda parameters: SGD(
+            parameters, lr=0.1, momentum=0.9, weight_decay=5e-4
+        ),
+        lr_scheduler: LRSchedulerCallable | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if _given_hyperparameters.get() is not None:  # from the command line: plain types
+            self.save_hyperparameters(logger=False)  # the command line logs the whole config
+        self.snn = SNN(encoder, network, gradient)
+        self.objective = Natural() if objective is None else objective
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.seed = seed
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.snn(images)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        images, labels = batch
+        loss, logits = self.objective(self.snn, images, labels)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss.item()} at step {self.global_step}: lower the learning rate, "
+                "or clip gradients (--trainer.gradient_clip_val 1)"
+            )
+        accuracy = (logits.detach().argmax(1) == labels).float().mean()
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(labels))
+        self.log(
+            "train/acc", accuracy, on_step=False, on_epoch=True, sync_dist=True,
+            batch_size=len(labels),
+        )  # fmt: skip
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self._evaluate("val", batch, batch_idx)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self._evaluate("test", batch, batch_idx)
+
+    def _evaluate(self, stage: str, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        images, labels = batch
+        with seeded(self.seed, 0, self.global_batch(batch_idx)):
+            logits = self.snn(images)
+        loss = cross_entropy(logits.float(), labels)
+        accuracy = (logits.argmax(1) == labels).float().mean()
+        scores = {f"{stage}/loss": loss, f"{stage}/acc": accuracy}
+        self.log_dict(scores, prog_bar=True, sync_dist=True, batch_size=len(labels))
+        return {"logits": logits}
+
+    def global_batch(self, batch_idx: int) -> int:
+        """Index of a batch over all processes: whole batches are dealt out in turn."""
+        return batch_idx * self.trainer.world_size + self.trainer.global_rank
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.parameters())
+        if self.lr_scheduler is None:
+            return optimizer
+        scheduler = self.lr_scheduler(optimizer)
+        if isinstance(scheduler, CosineLR):
+            scheduler.total_steps = max(1, int(self.trainer.estimated_stepping_batches))
+            return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+        return [optimizer], [{"scheduler": scheduler, "monitor": "val/loss"}]

@@ -1,0 +1,254 @@
+"""The command line: `python -m snn_lightning fit|validate|test --config X.yaml`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from snn_lightning._torchvision import repair
+
+repair()  # before lightning is imported
+
+import jsonargparse
+import yaml
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+import snn_lightning.data
+from snn_lightning.callbacks import (
+    AttackEvaluation,
+    FiringRates,
+    LastCheckpoint,
+    RunReport,
+    ShuffleTest,
+)
+from snn_lightning.classifier import SNNClassifier
+from snn_lightning.loggers import CSVLogger, WandbLogger
+
+CONFIG_KEY = "snn_lightning"  # in a checkpoint: how it was made
+# of a run's settings, those that belong to the machine and the run, not to what was trained
+MACHINE_KEYS = ("accelerator", "devices", "num_nodes", "strategy", "sync_batchnorm")
+RUN_KEYS = ("config", "ckpt_path", "weights_only", "verbose")
+
+# The classes of a config that are frozen dataclasses (attacks, estimators, surrogates, objectives)
+# are chosen by class_path like any other, rather than read as one fixed record.
+jsonargparse.set_parsing_settings(subclasses_enabled=["is_pure_dataclass"])
+
+
+class Parser(LightningArgumentParser):
+    """A parser that answers a mistake with one line, which names the nearest valid key."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        print(f"snn_lightning: error: {_one_line(message, self)}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _one_line(message: str, parser: LightningArgumentParser | None = None) -> str:
+    """A parser's or a constructor's complaint in one line, with the nearest name that is valid."""
+    text = " ".join(message.split())
+    # of "an X or None", the complaint of X is the one that helps
+    union = re.search(r"Errors: - (.*?) - Expected a <class 'NoneType'>", text)
+    text = union[1] if union else text
+    unknown = re.search(r"unrecognized arguments: -{0,2}([\w.]+)", text) or re.search(
+        r"(?:Option|Key|key) ['\"]?([\w.]+)['\"]? is not (?:accepted|expected)", text
+    )
+    known = _keys(parser) if parser is not None else []
+    if unknown is None:
+        unknown = re.search(r"Expected a dot import path string: (\w+)", text)
+        known = [*snn_lightning.__all__, *snn_lightning.data.__all__]
+    near = difflib.get_close_matches(unknown[1], known, n=1, cutoff=0.4) if unknown else []
+    hint = f"; did you mean {near[0]!r}?" if near and "did you mean" not in text.lower() else ""
+    return text[:700] + hint
+
+
+def _keys(parser: LightningArgumentParser) -> list[str]:
+    """Every key of a parser and of its subcommands."""
+    keys = [action.dest for action in parser._actions if action.dest]
+    for action in parser._actions:
+        for subparser in (getattr(action, "_name_parser_map", None) or {}).values():
+            keys += _keys(subparser)
+    return list(dict.fromkeys(keys))
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes config.yaml, and the same into every checkpoint, which is then all one needs."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.text = self.parser.dump(self.config, skip_none=False)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams({"config": yaml.safe_load(self.text)})
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        run_ids = [x.version for x in trainer.loggers if isinstance(x, WandbLogger)]
+        checkpoint[CONFIG_KEY] = {
+            "config": self.text,
+            "wandb_id": run_ids[0] if run_ids else None,
+            "folder": trainer.loggers[0].log_dir if trainer.loggers else None,
+        }
+
+
+class CLI(LightningCLI):
+    """LightningCLI with this package's callbacks, loggers, and checkpoints that explain themselves."""
+
+    resumed: dict[str, Any] | None = None  # what the checkpoint says of the run that wrote it
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--name", type=str | None, default=None,
+            help="Name of the run: its folder and its name in W&B. Default: the first config's.",
+        )  # fmt: skip
+        parser.add_argument("--runs_dir", type=str, default="runs", help="Folder of all runs.")
+        parser.add_argument(
+            "--project", type=str, default="snn_lightning", help="W&B project of the run."
+        )
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {
+                "checkpoint.filename": "best",
+                "checkpoint.monitor": "val/acc",  # never the test set
+                "checkpoint.mode": "max",
+                "checkpoint.enable_version_counter": False,
+                "checkpoint.auto_insert_metric_name": False,
+            }
+        )
+        parser.add_lightning_class_args(ShuffleTest, "shuffle_test")
+        parser.add_lightning_class_args(AttackEvaluation, "attack_evaluation")
+        parser.add_lightning_class_args(FiringRates, "firing_rates")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        arguments = list(sys.argv[1:] if args is None else args)  # type: ignore[arg-type]
+        saved = self._from_checkpoint(arguments)
+        if saved is not None:
+            # As the first config: whatever follows on the command line wins.
+            arguments[1:1] = ["--config", saved]
+        self.config = parser.parse_args(arguments)
+        subconfig = self.config[self.config.subcommand]
+        if subconfig.name is None:
+            configs = [path for path in subconfig.config or [] if path is not None]
+            subconfig.name = Path(str(configs[0])).stem if configs else "run"
+
+    def _from_checkpoint(self, arguments: list[str]) -> str | None:
+        """The config in the checkpoint of `--ckpt_path`, as YAML, less what is the machine's."""
+        path = _option(arguments, "--ckpt_path")
+        if path is None or path in ("best", "last", "hpc", "registry"):
+            return None
+        saved = load_checkpoint(path).get(CONFIG_KEY)
+        if saved is None:  # trained through Python: the command line must say everything
+            return None
+        self.resumed = saved if arguments[0] == "fit" else None
+        config = yaml.safe_load(saved["config"])
+        for key in RUN_KEYS:
+            config.pop(key, None)
+        if arguments[0] != "fit":
+            for key in MACHINE_KEYS:
+                config["trainer"].pop(key, None)
+        return yaml.safe_dump(config, sort_keys=False)
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning's lets the checkpoint beat the command line; `parse_arguments` does not."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = self._get(self.config_init, "trainer")
+        if config["logger"] in (None, True) and not config["fast_dev_run"]:
+            kwargs["logger"] = self._loggers()
+        trainer = super().instantiate_trainer(**kwargs)
+        return trainer
+
+    def _loggers(self) -> list[Any]:
+        name, runs = self._get(self.config, "name"), self._get(self.config, "runs_dir")
+        folder = Path((self.resumed or {}).get("folder") or "")
+        # An interrupted run goes on in its own folder and W&B run, unless it was given a new name.
+        resumes = folder.is_dir() and folder.parent == Path(runs, name)
+        files = CSVLogger(runs, name=name, version=folder.name if resumes else None)
+        run_id = self.resumed["wandb_id"] if resumes and self.resumed else None
+        project = self._get(self.config, "project")
+        return [files, WandbLogger(files.log_dir, name=name, project=project, id=run_id)]
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        finally:
+            for logger in self.trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.close()
+
+    def after_fit(self) -> None:
+        """Test the checkpoint that validation chose."""
+        best = None if self._get(self.config_init, "trainer")["fast_dev_run"] else "best"
+        if self.trainer.received_sigterm or self.trainer.interrupted:
+            return
+        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best)
+
+
+def load_checkpoint(path: str) -> dict[str, Any]:
+    """Read a checkpoint's plain content (weights_only), or raise an error that says what to do."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path!r}: give the path of a .ckpt file")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as problem:
+        raise RuntimeError(f"{path!r} is not a checkpoint that can be read: {problem}") from problem
+
+
+def _option(arguments: list[str], name: str) -> str | None:
+    """The last value of an option, given as `--name value` or `--name=value`."""
+    value = None
+    for i, argument in enumerate(arguments):
+        if argument == name and i + 1 < len(arguments):
+            value = arguments[i + 1]
+        elif argument.startswith(f"{name}="):
+            value = argument.split("=", 1)[1]
+    return value
+
+
+def main(args: ArgsType = None) -> None:
+    """Run the command line; a mistake ends in one line and a non-zero exit code."""
+    cli: CLI | None = None
+    options = {"prog": "python -m snn_lightning", "allow_abbrev": False}
+    commands = {name: options for name in CLI.subcommands()}
+    for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*log every n steps.*"):
+        warnings.filterwarnings("ignore", message=message)
+    try:
+        cli = CLI(
+            SNNClassifier,
+            LightningDataModule,
+            subclass_mode_data=True,
+            save_config_callback=SaveConfig,
+            # whole batches are dealt out by the data modules; attacks need gradients in validation
+            trainer_defaults={
+                "use_distributed_sampler": False,
+                "inference_mode": False,
+                "callbacks": [RunReport(), LastCheckpoint()],
+            },
+            save_config_kwargs={"overwrite": True},  # only a resumed run finds one in its folder
+            seed_everything_default=42,
+            auto_configure_optimizers=False,
+            parser_class=Parser,
+            parser_kwargs={**options, **commands},
+            args=args,
+        )
+    except (OSError, ValueError, RuntimeError, FloatingPointError) as problem:
+        if os.environ.get("SNN_LIGHTNING_TRACEBACK"):
+            raise
+        print(
+            f"snn_lightning: error: {_one_line(str(problem))}\n"
+            "(SNN_LIGHTNING_TRACEBACK=1 shows where)",
+            file=sys.stderr,
+        )
+        raise SystemExit(1) from None
+    if cli.trainer.received_sigterm:
+        raise SystemExit(143)

@@ -1,0 +1,132 @@
+"""Folders of files, decoded once into one uint8 array on disk that is read as a memory map."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Callable, Sequence
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from lightning.pytorch.utilities import rank_zero_info
+from tqdm import tqdm
+
+from snn_lightning.data.base import DataError
+
+
+class File(NamedTuple):
+    """One sample of a folder of class folders."""
+
+    path: str
+    label: str  # the name of its folder
+    size: int  # bytes
+    modified: int  # nanoseconds
+
+
+def list_files(folder: str, suffixes: tuple[str, ...]) -> list[File]:
+    """The files `folder/<class>/*<suffix>`, by class name, then in natural order (9 before 10).
+
+    The order is that of the names, never of the file system. Hidden files and folders are skipped,
+    and so is the case of a suffix; a folder that does not exist holds no files.
+    """
+    files = []
+    for group in os.scandir(folder) if os.path.isdir(folder) else ():
+        if group.is_dir() and not group.name.startswith("."):
+            for entry in os.scandir(group.path):
+                if entry.name.lower().endswith(suffixes) and not entry.name.startswith("."):
+                    status = entry.stat()
+                    files.append(File(entry.path, group.name, status.st_size, status.st_mtime_ns))
+    return sorted(files, key=lambda file: (file.label, _natural(os.path.basename(file.path))))
+
+
+def _natural(name: str) -> list[str | int]:
+    parts = re.split(r"(\d+)", name)  # text and numbers in turn, so that like meets like
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)]
+
+
+def number_classes(files: Sequence[File]) -> tuple[np.ndarray, list[str]]:
+    """The labels int64 (number of files,) and the class names, numbered in the names' order."""
+    names = sorted({file.label for file in files})
+    numbers = {name: number for number, name in enumerate(names)}
+    return np.array([numbers[file.label] for file in files]), names
+
+
+class ArrayCache:
+    """The file that holds the decoded `files` as one uint8 array (number of files, *shape).
+
+    Its name carries a digest of the files' names, sizes and times, so a changed folder is decoded
+    again. It is written under a temporary name and renamed: it is there as a whole or not at all,
+    whatever is interrupted and however many processes write it at once.
+
+    Args:
+        folder: Where the file goes.
+        name: Its name; must tell the decoding parameters.
+        files: The files to decode, in the order of the rows.
+        shape: Shape of one decoded file.
+        decode: path -> uint8 array of that shape; whatever it raises becomes a DataError.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        name: str,
+        files: Sequence[File],
+        shape: tuple[int, ...],
+        decode: Callable[[str], np.ndarray],
+    ) -> None:
+        digest = hashlib.sha256()
+        for file in files:
+            name_in_folder = f"{file.label}/{os.path.basename(file.path)}"
+            digest.update(f"{name_in_folder} {file.size} {file.modified}\n".encode())
+        self.path = os.path.join(folder, f"{name}-{digest.hexdigest()[:16]}.npy")
+        self.files, self.shape, self.decode = files, shape, decode
+
+    def write(self) -> None:
+        """Decodes all files, with a progress bar on a terminal; does nothing if that is done.
+
+        Raises:
+            DataError: a file is corrupt, or the folder cannot be written to.
+        """
+        if os.path.exists(self.path):
+            return
+        rank_zero_info(f"Decoding {len(self.files)} files, once, into {self.path}")
+        part = f"{self.path}.{uuid.uuid4().hex}.part"
+        try:
+            os.makedirs(os.path.dirname(part), exist_ok=True)
+            with open(part, "wb") as output:
+                self._decode_into(output)
+            os.replace(part, self.path)
+        except OSError as error:
+            raise DataError(
+                f"cannot write {self.path} ({error}): set cache_dir to a folder with space"
+            ) from error
+        finally:
+            if os.path.exists(part):
+                os.remove(part)
+
+    def _decode_into(self, output: BinaryIO) -> None:
+        # Plain writes: a memory map would answer a full disk with a crash, not with an error.
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(self.files), *self.shape)}
+        np.lib.format.write_array_header_1_0(output, header)
+        for file in tqdm(self.files, desc="Decoding", unit="file", disable=None):
+            try:
+                array = self.decode(file.path)
+            except (ImportError, KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # aedat's panics are no Exceptions
+                reason = " ".join(str(error).split())
+                raise DataError(
+                    f"{file.path} is corrupt ({reason}): replace or delete it"
+                ) from error
+            output.write(array.tobytes())
+
+    def read(self) -> np.ndarray:
+        """The array (number of files, *shape) as a memory map: rows are read when gathered."""
+        try:
+            return np.load(self.path, mmap_mode="r")
+        except FileNotFoundError as error:
+            raise DataError(f"{self.path} is missing: run prepare_data first") from error
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.path} is unreadable ({error}): delete it, run again") from error

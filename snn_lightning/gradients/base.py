@@ -1,0 +1,103 @@
+"""What gradient estimators share: the contract, and one step that carries the gradient of all T."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from snn_lightning import functional as F
+from snn_lightning.networks import SpikingNetwork
+from snn_lightning.neurons import Neuron
+
+
+@dataclass(frozen=True)
+class GradientEstimator:
+    """(network, current (T, N, C, H, W)) -> logits (N, K): the mean over time of the outputs."""
+
+    def __call__(self, network: SpikingNetwork, current: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def search(self) -> GradientEstimator:
+        """This estimator for the iterations of one search on one batch, with a memory of its own.
+
+        The estimator itself where it has nothing to remember.
+        """
+        return self
+
+
+@dataclass(frozen=True)
+class RateEstimator(GradientEstimator):
+    """A gradient that knows of each neuron's T steps only how its rate follows its mean current.
+
+    Pass 1, without a graph, simulates T steps and keeps each neuron's rate. Pass 2, with a graph,
+    runs one step: it replays those rates forward and multiplies by `slope` backward. The logits are
+    a mean over time and the slope does not vary in time, hence neither does the gradient of any
+    spike; between neurons everything is affine in evaluation mode. So one step carries the gradient
+    of all T exactly. With batch statistics it does not, and the estimator refuses.
+    """
+
+    def observe(self, neuron: Neuron, current: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Pass 1: current (T, N, *) -> spikes (T, N, *), and a note (1, N, *) for `slope`."""
+        return neuron.simulate(current), None
+
+    def slope(self, neuron: Neuron, current: Tensor, rate: Tensor, note: Tensor | None) -> Tensor:
+        """Pass 2: mean current, mean output and the note, all (1, N, *) -> their slope dr/dI."""
+        raise NotImplementedError
+
+    def __call__(self, network: SpikingNetwork, current: Tensor) -> Tensor:
+        refuse_batch_statistics(network, type(self).__name__)
+        if not torch.is_grad_enabled():
+            return simulate(network, current)
+        recorded: list[tuple[Tensor, Tensor | None]] = []
+
+        def record(neuron: Neuron, x: Tensor) -> Tensor:
+            spikes, note = self.observe(neuron, x)
+            recorded.append((spikes.mean(0, keepdim=True), note))
+            return spikes
+
+        def fire(neuron: Neuron, x: Tensor) -> Tensor:
+            # pop, not next(iterator): the latter breaks a compiled graph at every layer
+            rate, note = recorded.pop(0)
+            return F.replay(x, rate, self.slope(neuron, x.detach(), rate, note))
+
+        with torch.no_grad():
+            logits = network(current, record).mean(0)
+        return F.graft(logits, network(mean_step(current), fire).mean(0))
+
+
+def simulate(network: SpikingNetwork, current: Tensor) -> Tensor:
+    """Logits (N, K) of the spiking network, without a gradient."""
+    with torch.no_grad():
+        return network(current, lambda neuron, x: neuron.simulate(x)).mean(0)
+
+
+def record_rates(
+    network: SpikingNetwork, current: Tensor
+) -> tuple[Tensor, list[tuple[Neuron, Tensor]]]:
+    """Simulate; return outputs (T, N, K) and each neuron layer with its mean output (1, N, *)."""
+    recorded: list[tuple[Neuron, Tensor]] = []
+
+    def fire(neuron: Neuron, x: Tensor) -> Tensor:
+        spikes = neuron.simulate(x)
+        recorded.append((neuron, spikes.mean(0, keepdim=True)))
+        return spikes
+
+    return network(current, fire), recorded
+
+
+def refuse_batch_statistics(network: nn.Module, name: str) -> None:
+    """Raise RuntimeError where batch norm would use the statistics of the batch."""
+    for part in network.modules():
+        if isinstance(part, _BatchNorm) and (part.training or part.running_mean is None):
+            raise RuntimeError(
+                f"{name} needs a network in evaluation mode: with batch statistics its one-step "
+                "gradient is wrong. Call .eval(), or use .evaluating() for a view in that mode"
+            )
+
+
+def mean_step(current: Tensor) -> Tensor:
+    """Mean over time (1, N, *); of one step seen T times, that step."""
+    return current[:1] if current.stride(0) == 0 else current.mean(0, keepdim=True)

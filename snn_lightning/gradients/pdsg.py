@@ -1,0 +1,19 @@
+"""PDSG: a surrogate as wide as the potentials are spread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from snn_lightning.gradients.stbp import STBP
+from snn_lightning.surrogates import PotentialDependent, Surrogate
+
+
+@dataclass(frozen=True)
+class PDSG(STBP):
+    """Potential-Dependent Surrogate Gradient (Lun et al., CVPR 2025), a case of STBP.
+
+    The widths are statistics of the batch, so that a sample's gradient depends a little on the
+    samples beside it; the logits do not.
+    """
+
+    surrogate: Surrogate = field(default_factory=PotentialDependent)

@@ -1,0 +1,61 @@
+"""One row per attack: the arguments with which tests/test_attacks.py holds it to the contract.
+
+A new attack gets a row here, under the name of its class, and nothing else. Each entry of a row is
+one instance, written as a function so that a class missing from the package fails its own row
+alone. Keep budgets visible (eps >= 0.05) and searches short (a few steps or queries).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import snn_lightning.attacks as attacks
+from snn_lightning.attacks import Attack
+
+ROWS: dict[str, list[Callable[[], Attack]]] = {
+    "FGSM": [
+        lambda: attacks.FGSM(eps=0.1),
+        lambda: attacks.FGSM(eps=0.5, norm=attacks.L2()),
+        lambda: attacks.FGSM(eps=0.1, targeted=True),
+    ],
+    "PGD": [
+        lambda: attacks.PGD(eps=0.1, step_size=0.04, steps=3),
+        lambda: attacks.PGD(eps=0.5, step_size=0.3, steps=3, norm=attacks.L2()),
+        lambda: attacks.PGD(eps=0.1, step_size=0.04, steps=2, restarts=2, best=True),
+        lambda: attacks.PGD(eps=0.1, step_size=0.04, steps=2, random_start=False, targeted=True),
+    ],
+    "RFGSM": [
+        lambda: attacks.RFGSM(eps=0.1),
+        lambda: attacks.RFGSM(eps=0.5, norm=attacks.L2(), random=0.25),
+        lambda: attacks.RFGSM(eps=0.1, targeted=True),
+    ],
+    "MIFGSM": [
+        lambda: attacks.MIFGSM(eps=0.1, steps=3),
+        lambda: attacks.MIFGSM(eps=0.5, norm=attacks.L2(), step_size=0.3, steps=3, decay=0.5),
+        lambda: attacks.MIFGSM(eps=0.1, steps=2, targeted=True),
+    ],
+    "APGD": [
+        lambda: attacks.APGD(eps=0.1, steps=4),
+        lambda: attacks.APGD(eps=0.5, norm=attacks.L2(), steps=4, loss=attacks.DLR()),
+        lambda: attacks.APGD(eps=0.1, steps=3, random_start=False, targeted=True),
+        lambda: attacks.APGD(eps=0.1, steps=2, restarts=2),
+    ],
+    "APGDT": [
+        lambda: attacks.APGDT(eps=0.1, steps=2, targets=2),
+        lambda: attacks.APGDT(eps=0.5, norm=attacks.L2(), steps=2, restarts=2),
+    ],
+    "SAPGD": [
+        lambda: attacks.SAPGD(eps=0.1, steps=4),
+        lambda: attacks.SAPGD(eps=0.1, steps=2, restarts=2, loss=attacks.DLR()),
+        lambda: attacks.SAPGD(eps=0.1, steps=3, random_start=False, targeted=True),
+    ],
+    "Square": [
+        lambda: attacks.Square(eps=0.1, queries=6),
+        lambda: attacks.Square(eps=0.5, norm=attacks.L2(), queries=6),
+        lambda: attacks.Square(eps=0.1, queries=4, targeted=True),
+    ],
+    "UniformNoise": [
+        lambda: attacks.UniformNoise(eps=0.1),
+        lambda: attacks.UniformNoise(eps=0.5, norm=attacks.L2()),
+    ],
+}

@@ -1,0 +1,40 @@
+"""What `import snn_lightning` brings along, and what it does not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import snn_lightning
+
+HEAVY = [
+    "lightning",
+    "pytorch_lightning",
+    "wandb",
+    "tonic",
+    "torchvision",
+    "torchmetrics",
+    "sklearn",
+]
+
+
+def test_import_needs_torch_alone() -> None:
+    code = f"""
+import sys, snn_lightning
+from snn_lightning import attacks, snn, gradients, networks, neurons, objectives, surrogates
+snn_lightning.SNN(snn_lightning.Direct(2), snn_lightning.VGG11(width=1/64))
+loaded = [name for name in {HEAVY} if name in sys.modules]
+sys.exit(f"imported {{loaded}}" if loaded else 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_public_name_is_there() -> None:
+    assert sorted(set(snn_lightning.__all__)) == sorted(snn_lightning.__all__)
+    for name in snn_lightning.__all__:
+        assert getattr(snn_lightning, name) is not None
+    with pytest.raises(AttributeError, match="nothing_of_that_name"):
+        snn_lightning.nothing_of_that_name  # noqa: B018
