@@ -29,11 +29,12 @@ from snn_lightning.gradients import (
     STBP,
     Act,
     GradientEstimator,
+    RateReuse,
     Shuffle,
 )
 from snn_lightning.networks import VGG11, VGGDVS, ResNet17, SpikingNetwork
 from snn_lightning.neurons import IF, LIF, QCFS, Analog, ConvertedIF, Neuron, ReLU
-from snn_lightning.objectives import Natural, Objective
+from snn_lightning.objectives import HIRESNN, MART, RAT, TRADES, Adversarial, Natural, Objective
 from snn_lightning.snn import SNN
 from snn_lightning.surrogates import (
     Arctan,
@@ -54,18 +55,23 @@ __all__ = [
     "ENSEMBLE",
     "FGSM",
     "HART",
+    "HIRESNN",
     "IF",
     "L2",
     "LIF",
+    "MART",
     "PDSG",
     "PGD",
     "QCFS",
+    "RAT",
     "RGA",
     "SNN",
     "STBP",
+    "TRADES",
     "VGG11",
     "VGGDVS",
     "Act",
+    "Adversarial",
     "Analog",
     "Arctan",
     "Attack",
@@ -86,6 +92,7 @@ __all__ = [
     "Percentile",
     "Poisson",
     "PotentialDependent",
+    "RateReuse",
     "ReLU",
     "Rectangle",
     "ResNet17",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
+import jsonargparse
 import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -11,7 +14,7 @@ from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LRScheduler
 
 from snn_lightning.encoders import Encoder
 from snn_lightning.functional import seeded
@@ -20,10 +23,15 @@ from snn_lightning.networks import SpikingNetwork
 from snn_lightning.objectives import Natural, Objective
 from snn_lightning.snn import SNN
 
+# Frozen dataclasses (estimators, surrogates, attacks, objectives) are chosen by class_path like any
+# other class, on the command line and in `load_from_checkpoint`, rather than read as fixed records.
+jsonargparse.set_parsing_settings(subclasses_enabled=["is_pure_dataclass"])
+
 Batch = tuple[Tensor, Tensor]
+CHECKPOINT_KEY = "snn_lightning"  # in a checkpoint: the config, and the run, that made it
 
 
-class CosineLR(LambdaLR):
+class CosineLR(LRScheduler):
     """Cosine from the optimizer's learning rate to 0 over the whole run, step by step.
 
     Args:
@@ -39,16 +47,19 @@ class CosineLR(LambdaLR):
             raise ValueError(f"CosineLR: warmup must be in [0, 1), not {warmup}")
         self.total_steps = 1
         self.warmup = warmup
-        super().__init__(optimizer, self._factor)
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float]:
+        return [rate * self._factor(self.last_epoch) for rate in self.base_lrs]
 
     def _factor(self, step: int) -> float:
         done = step / self.total_steps
         if done < self.warmup:
             return (step + 1) / (self.warmup * self.total_steps + 1)
-        angle = torch.pi * (done - self.warmup) / (1 - self.warmup)
-        return 0.5 * (1 + float(torch.cos(torch.tensor(min(angle, torch.pi)))))
+        angle = math.pi * (done - self.warmup) / (1 - self.warmup)
+        return 0.5 * (1 + math.cos(min(angle, math.pi)))
 
-    def state_dict(self) -> dict[str, Any]:  # without the bound method, which no checkpoint takes
+    def state_dict(self) -> dict[str, Any]:  # not total_steps: a resumed run may be longer
         return {"last_epoch": self.last_epoch, "_last_lr": self._last_lr}
 
 
@@ -95,7 +106,8 @@ class SNNClassifier(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
-        loss, logits = self.objective(self.snn, images, labels)
+        key = (self.seed, self.current_epoch, self.global_batch(batch_idx))
+        loss, logits = self.objective(self.snn, images, labels, key)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss.item()} at step {self.global_step}: lower the learning rate, "
@@ -108,6 +120,10 @@ class SNNClassifier(L.LightningModule):
             batch_size=len(labels),
         )  # fmt: skip
         return loss
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.objective.after_step(self.snn, (self.seed, self.global_step))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return self._evaluate("val", batch, batch_idx)
@@ -138,3 +154,13 @@ class SNNClassifier(L.LightningModule):
             scheduler.total_steps = max(1, int(self.trainer.estimated_stepping_batches))
             return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
         return [optimizer], [{"scheduler": scheduler, "monitor": "val/loss"}]
+
+
+def load_checkpoint(path: str) -> dict[str, Any]:
+    """Read a checkpoint's plain content (weights_only), or raise an error that says what to do."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path!r}: give the path of a .ckpt file")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as problem:
+        raise RuntimeError(f"{path!r} is not a checkpoint that can be read: {problem}") from problem

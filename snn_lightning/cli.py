@@ -1,4 +1,4 @@
-"""The command line: `python -m snn_lightning fit|validate|test --config X.yaml`."""
+"""The command line: `python -m snn_lightning fit|validate|test|attack|convert --config X.yaml`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
-
 from snn_lightning._torchvision import repair
 
 repair()  # before lightning is imported
 
-import jsonargparse
 import yaml
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import (
+    ArgsType,
+    LightningArgumentParser,
+    LightningCLI,
+    SaveConfigCallback,
+)
 
 import snn_lightning.data
 from snn_lightning.callbacks import (
@@ -30,17 +32,14 @@ from snn_lightning.callbacks import (
     RunReport,
     ShuffleTest,
 )
-from snn_lightning.classifier import SNNClassifier
+from snn_lightning.classifier import CHECKPOINT_KEY, SNNClassifier, load_checkpoint
 from snn_lightning.loggers import CSVLogger, WandbLogger
+from snn_lightning.robustness.identity import digest, tensors_digest
+from snn_lightning.robustness.trainer import Trainer as AttackingTrainer
 
-CONFIG_KEY = "snn_lightning"  # in a checkpoint: how it was made
 # of a run's settings, those that belong to the machine and the run, not to what was trained
 MACHINE_KEYS = ("accelerator", "devices", "num_nodes", "strategy", "sync_batchnorm")
 RUN_KEYS = ("config", "ckpt_path", "weights_only", "verbose")
-
-# The classes of a config that are frozen dataclasses (attacks, estimators, surrogates, objectives)
-# are chosen by class_path like any other, rather than read as one fixed record.
-jsonargparse.set_parsing_settings(subclasses_enabled=["is_pure_dataclass"])
 
 
 class Parser(LightningArgumentParser):
@@ -49,6 +48,16 @@ class Parser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         print(f"snn_lightning: error: {_one_line(message, self)}", file=sys.stderr)
         raise SystemExit(2)
+
+
+def _explained(problem: Exception) -> str:
+    text = str(problem)
+    if "Error(s) in loading state_dict" in text:
+        text = (
+            "the checkpoint holds another architecture than the network of this command "
+            f"(give its own, or none): {text}"
+        )
+    return _one_line(text)
 
 
 def _one_line(message: str, parser: LightningArgumentParser | None = None) -> str:
@@ -94,7 +103,7 @@ class SaveConfig(SaveConfigCallback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         run_ids = [x.version for x in trainer.loggers if isinstance(x, WandbLogger)]
-        checkpoint[CONFIG_KEY] = {
+        checkpoint[CHECKPOINT_KEY] = {
             "config": self.text,
             "wandb_id": run_ids[0] if run_ids else None,
             "folder": trainer.loggers[0].log_dir if trainer.loggers else None,
@@ -102,9 +111,17 @@ class SaveConfig(SaveConfigCallback):
 
 
 class CLI(LightningCLI):
-    """LightningCLI with this package's callbacks, loggers, and checkpoints that explain themselves."""
+    """LightningCLI with this package's callbacks and loggers; checkpoints explain themselves."""
 
     resumed: dict[str, Any] | None = None  # what the checkpoint says of the run that wrote it
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {
+            **LightningCLI.subcommands(),
+            "attack": {"model", "datamodule"},
+            "convert": {"model", "datamodule"},
+        }
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -146,7 +163,7 @@ class CLI(LightningCLI):
         path = _option(arguments, "--ckpt_path")
         if path is None or path in ("best", "last", "hpc", "registry"):
             return None
-        saved = load_checkpoint(path).get(CONFIG_KEY)
+        saved = load_checkpoint(path).get(CHECKPOINT_KEY)
         if saved is None:  # trained through Python: the command line must say everything
             return None
         self.resumed = saved if arguments[0] == "fit" else None
@@ -173,10 +190,28 @@ class CLI(LightningCLI):
         folder = Path((self.resumed or {}).get("folder") or "")
         # An interrupted run goes on in its own folder and W&B run, unless it was given a new name.
         resumes = folder.is_dir() and folder.parent == Path(runs, name)
-        files = CSVLogger(runs, name=name, version=folder.name if resumes else None)
+        version = folder.name if resumes else None
+        if self.subcommand == "attack":  # one command, one folder: it goes on where it was killed
+            version = f"attack-{self._attack_digest()}"
+        files = CSVLogger(runs, name=name, version=version)
         run_id = self.resumed["wandb_id"] if resumes and self.resumed else None
         project = self._get(self.config, "project")
         return [files, WandbLogger(files.log_dir, name=name, project=project, id=run_id)]
+
+    def before_instantiate_classes(self) -> None:
+        if self.subcommand in ("attack", "convert") and not self._get(self.config, "ckpt_path"):
+            raise ValueError(f"{self.subcommand} needs a trained model: --ckpt_path X.ckpt")
+
+    def _attack_digest(self) -> str:
+        """Of the settings of an attack and the weights of all checkpoints that it names."""
+        text = self._parser("attack").dump(self.config["attack"], skip_none=False)
+        settings = yaml.safe_load(text)
+        chosen = {key: settings[key] for key in self._subcommand_method_arguments["attack"]}
+        paths = [chosen.pop("ckpt_path"), chosen.pop("substitute")]
+        del chosen["folder"], chosen["weights_only"]
+        weights = [path and tensors_digest(load_checkpoint(path)["state_dict"]) for path in paths]
+        trainer = settings["trainer"]["precision"]
+        return digest(settings["model"], settings["data"], chosen, trainer, weights)
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
@@ -186,22 +221,20 @@ class CLI(LightningCLI):
                 if isinstance(logger, WandbLogger):
                     logger.close()
 
+    def fit(self, model: SNNClassifier, ckpt_path: str | None = None, **kwargs: Any) -> None:
+        if ckpt_path is not None and Path(ckpt_path).is_file():
+            checkpoint = load_checkpoint(ckpt_path)
+            if "optimizer_states" not in checkpoint:  # weights alone: where training starts
+                model.load_state_dict(checkpoint["state_dict"])
+                ckpt_path = None
+        self.trainer.fit(model, ckpt_path=ckpt_path, **kwargs)
+
     def after_fit(self) -> None:
         """Test the checkpoint that validation chose."""
         best = None if self._get(self.config_init, "trainer")["fast_dev_run"] else "best"
         if self.trainer.received_sigterm or self.trainer.interrupted:
             return
         self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best)
-
-
-def load_checkpoint(path: str) -> dict[str, Any]:
-    """Read a checkpoint's plain content (weights_only), or raise an error that says what to do."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path!r}: give the path of a .ckpt file")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as problem:
-        raise RuntimeError(f"{path!r} is not a checkpoint that can be read: {problem}") from problem
 
 
 def _option(arguments: list[str], name: str) -> str | None:
@@ -220,7 +253,13 @@ def main(args: ArgsType = None) -> None:
     cli: CLI | None = None
     options = {"prog": "python -m snn_lightning", "allow_abbrev": False}
     commands = {name: options for name in CLI.subcommands()}
-    for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*log every n steps.*"):
+    for message in (
+        ".*does not have many workers.*",
+        ".*LeafSpec.*",
+        ".*multiple `ModelCheckpoint`.*",  # the first is the one that validation chooses
+        ".*The dirpath has changed.*",
+        ".*smaller than the logging interval.*",
+    ):
         warnings.filterwarnings("ignore", message=message)
     try:
         cli = CLI(
@@ -228,6 +267,7 @@ def main(args: ArgsType = None) -> None:
             LightningDataModule,
             subclass_mode_data=True,
             save_config_callback=SaveConfig,
+            trainer_class=AttackingTrainer,
             # whole batches are dealt out by the data modules; attacks need gradients in validation
             trainer_defaults={
                 "use_distributed_sampler": False,
@@ -241,12 +281,11 @@ def main(args: ArgsType = None) -> None:
             parser_kwargs={**options, **commands},
             args=args,
         )
-    except (OSError, ValueError, RuntimeError, FloatingPointError) as problem:
+    except (OSError, ValueError, TypeError, RuntimeError, ArithmeticError) as problem:
         if os.environ.get("SNN_LIGHTNING_TRACEBACK"):
             raise
         print(
-            f"snn_lightning: error: {_one_line(str(problem))}\n"
-            "(SNN_LIGHTNING_TRACEBACK=1 shows where)",
+            f"snn_lightning: error: {_explained(problem)}\n(SNN_LIGHTNING_TRACEBACK=1 shows where)",
             file=sys.stderr,
         )
         raise SystemExit(1) from None

@@ -1,4 +1,4 @@
-"""The grid of an evaluation: attack x gradient estimator x time extension, as independent axes."""
+"""The grid of an evaluation: attack x gradient x time extension x box, as independent axes."""
 
 from __future__ import annotations
 
@@ -17,21 +17,29 @@ class Cell:
     """One combination: how adversarial images are crafted. They are judged on the model itself.
 
     Args:
-        label: its name in logs and tables, such as "PGD/RGA" or "PGD/RGA x2".
+        label: its name in logs and tables, such as "PGD/RGA", "PGD/RGA x2" or "PGD/RGA black".
         attack: the search.
-        gradient: the estimator of the view that it searches on.
+        gradient: the estimator of the view that it searches on; None: the attack asks for none.
         extension: factor by which that view's time is extended, >= 1.
+        substitute: another SNN to search on (black box); None: the model itself (white box).
     """
 
     label: str
     attack: Attack
-    gradient: GradientEstimator
+    gradient: GradientEstimator | None = None
     extension: int = 1
+    substitute: SNN | None = None
+
+    @property
+    def box(self) -> str:
+        """ "white" (crafted on the model itself) or "black" (crafted on a substitute)."""
+        return "white" if self.substitute is None else "black"
 
     def view(self, snn: SNN) -> SNN:
-        """The view that is attacked; it shares the weights of `snn`."""
-        encoder = snn.encoder if self.extension == 1 else snn.encoder.extended(self.extension)
-        return snn.replace(encoder=encoder, gradient=self.gradient)
+        """The view that is attacked; it shares the weights of `snn`, or of the substitute."""
+        source = snn if self.substitute is None else self.substitute
+        encoder = source.encoder if self.extension == 1 else source.encoder.extended(self.extension)
+        return source.replace(encoder=encoder, gradient=self.gradient)
 
     def craft(self, snn: SNN, images: Tensor, labels: Tensor) -> Tensor:
         """Adversarial images for `snn`, of the shape of `images`."""
@@ -42,16 +50,27 @@ def grid(
     attacks: Sequence[Attack],
     gradients: Sequence[GradientEstimator],
     extensions: Sequence[int] = (1,),
+    substitute: SNN | None = None,
 ) -> list[Cell]:
-    """Every combination, attacks outermost, each under a label of its own."""
+    """Every combination, attacks outermost, each under a label of its own.
+
+    With a substitute each cell comes twice, white and black box. An attack that asks for no
+    gradient (`uses_gradient` is False) is one cell: nothing but the model itself matters to it.
+    """
     if not attacks or not gradients or not extensions:
         raise ValueError("an evaluation needs at least one attack, one gradient and one extension")
-    return [
-        Cell(f"{attack_name}/{gradient_name}{f' x{k}' if k > 1 else ''}", attack, gradient, k)
-        for attack_name, attack in zip(labels(attacks), attacks, strict=True)
-        for gradient_name, gradient in zip(labels(gradients), gradients, strict=True)
-        for k in extensions
-    ]
+    cells = []
+    for attack_name, attack in zip(labels(attacks), attacks, strict=True):
+        if not attack.uses_gradient:
+            cells.append(Cell(attack_name, attack))
+            continue
+        for source in (None,) if substitute is None else (None, substitute):
+            box = "" if source is None else " black"
+            for gradient_name, gradient in zip(labels(gradients), gradients, strict=True):
+                for k in extensions:
+                    label = f"{attack_name}/{gradient_name}{f' x{k}' if k > 1 else ''}{box}"
+                    cells.append(Cell(label, attack, gradient, k, source))
+    return cells
 
 
 def labels(objects: Sequence[object]) -> list[str]:
@@ -72,4 +91,4 @@ def labels(objects: Sequence[object]) -> list[str]:
 
 
 def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value).removesuffix("()")

@@ -24,7 +24,7 @@ class Neuron(nn.Module):
         return 1.0
 
     def simulate(self, current: Tensor, surrogate: SurrogateFn | None = None) -> Tensor:
-        """current (T, N, *) -> spikes (T, N, *); `surrogate` (u - threshold -> ds/du) or no graph."""
+        """current (T, N, *) -> spikes (T, N, *), with a graph where `surrogate` gives ds/du."""
         raise NotImplementedError
 
     def trace(self, current: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,7 +80,8 @@ class LIF(Neuron):
         return F.rate_slope(current, self.leak, self.threshold, beta, gamma)
 
     def extra_repr(self) -> str:
-        return f"leak={self.leak}, threshold={self.threshold}, reset={self.reset!r}"
+        neuron = f"leak={self.leak}, threshold={self.threshold}, reset={self.reset!r}"
+        return f"{neuron}, initial={self.initial}" if self.initial else neuron
 
 
 class IF(LIF):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure  # not pyplot: no global state, and no screen
 from torch import Tensor
+
 
 def _save(figure: Figure, path: Path) -> Path:
     figure.savefig(path, dpi=130, bbox_inches="tight")
@@ -76,13 +78,13 @@ def gallery(examples: Mapping[str, Tensor], path: Path) -> Path | None:
     return _save(figure, path)
 
 
-def _picture(image: Tensor) -> Tensor:
-    image = image.float()
+def _picture(image: Tensor) -> np.ndarray:
+    image = image.float().clamp(0, 1)
     if image.dim() == 4:
         image = image.mean(0)
     if image.shape[0] == 3:
-        return image.permute(1, 2, 0).clamp(0, 1)
-    return image.mean(0).clamp(0, 1)  # one channel, or the polarities of events
+        return image.permute(1, 2, 0).numpy()
+    return image.mean(0).numpy()  # one channel, or the polarities of events
 
 
 def firing_rates(rates: Mapping[str, float], path: Path) -> Path | None:

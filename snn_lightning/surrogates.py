@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,9 +14,12 @@ from torch import Tensor
 class Surrogate:
     """A derivative that stands in for the step's: x = u - threshold (T, N, *) -> ds/du (T, N, *).
 
-    The whole layer over all T steps is seen at once. The returned tensor must be new: the caller
-    works on in place.
+    The whole layer over all T steps is seen at once, unless the surrogate declares that each value
+    follows from one x alone (`elementwise`): then it may be asked for any part of a layer, of any
+    shape, which is faster. The returned tensor must be new: the caller works on in place.
     """
+
+    elementwise: ClassVar[bool] = False
 
     def __call__(self, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -24,6 +28,8 @@ class Surrogate:
 @dataclass(frozen=True)
 class Triangle(Surrogate):
     """max(0, width - |x|) / width^2 (the paper's; area 1)."""
+
+    elementwise = True
 
     width: float = 1.0
 
@@ -38,6 +44,8 @@ class Triangle(Surrogate):
 class Arctan(Surrogate):
     """(alpha / 2) / (1 + (pi alpha x / 2)^2) (Fang et al., ICCV 2021; area 1)."""
 
+    elementwise = True
+
     alpha: float = 2.0
 
     def __post_init__(self) -> None:
@@ -50,6 +58,8 @@ class Arctan(Surrogate):
 @dataclass(frozen=True)
 class Sigmoid(Surrogate):
     """alpha sigmoid(alpha x) (1 - sigmoid(alpha x)) (area 1)."""
+
+    elementwise = True
 
     alpha: float = 4.0
 
@@ -64,6 +74,8 @@ class Sigmoid(Surrogate):
 @dataclass(frozen=True)
 class Rectangle(Surrogate):
     """1 / width where |x| < width / 2, else 0 (Wu et al., 2018; area 1)."""
+
+    elementwise = True
 
     width: float = 1.0
 
@@ -81,6 +93,8 @@ class Exponential(Surrogate):
     In the ensemble protocol of Ozdenizci and Legenstein (TMLR 2024) height is 1 or, dampened, 0.3.
     """
 
+    elementwise = True
+
     decay: float = 1.0
     height: float = 1.0
 
@@ -95,6 +109,8 @@ class Exponential(Surrogate):
 @dataclass(frozen=True)
 class StraightThrough(Surrogate):
     """1 everywhere (Bengio et al., 2013)."""
+
+    elementwise = True
 
     def __call__(self, x: Tensor) -> Tensor:
         return torch.ones_like(x)

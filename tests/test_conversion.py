@@ -389,7 +389,7 @@ def test_rga_of_a_converted_layer_is_the_chain_rule_by_hand() -> None:
 
 
 class Branches(nn.Module):
-    """One `relu` used twice, an addition, functional flattening, dropout."""
+    """One `relu` used twice, an addition, functional flattening, dropout of both kinds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -404,7 +404,8 @@ class Branches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(self.norm(self.first(x)))
         x = self.relu(x + self.second(x))
-        return self.last(self.drop(torch.flatten(self.pool(x), 1)))
+        x = nn.functional.dropout(torch.flatten(self.pool(x), 1), training=self.training)
+        return self.last(self.drop(x))
 
 
 def test_a_traced_module_is_the_module() -> None:

@@ -98,7 +98,7 @@ def test_split_depends_on_the_seed_and_only_the_training_data_is_split() -> None
         data.setup()
     assert samples(first, "val") == samples(again, "val")
     assert samples(first, "val") != samples(other, "val")
-    assert set(samples(first, "test")) == set(samples(other, "test"))
+    assert samples(first, "test") == samples(other, "test")  # in this order, so subsets agree too
 
 
 def test_subsets_are_stratified_parts_of_their_split() -> None:
@@ -134,6 +134,13 @@ def test_bad_arguments_are_named_in_one_line(arguments: dict[str, Any], message:
     with pytest.raises(ValueError, match=message) as error:
         Toy(**arguments).setup()
     assert "\n" not in str(error.value)
+
+
+def test_a_setup_that_failed_does_not_pass_for_a_finished_one() -> None:
+    data = Toy(test_samples=41)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="test_samples is 41"):
+            data.setup()
 
 
 # --- batches -----------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from snn_lightning import (
     Triangle,
 )
 from snn_lightning.attacks import ExpectationOverTransformation
-from snn_lightning.gradients import ASSGSearch, RateEstimator
+from snn_lightning.gradients import ASSGSearch, RateEstimator, RateReuseSearch
 
 # every reset with every leak, and each encoder with some of them
 NEURONS = [
@@ -57,7 +57,8 @@ def subclasses(cls: type) -> Iterator[type]:
 
 
 # A new estimator or surrogate is a new row by itself.
-NOT_ALONE = (RateEstimator, Shuffle, ASSGSearch)  # a base, no gradient, what ASSG().search() makes
+# a base, no gradient, and what `search()` makes
+NOT_ALONE = (RateEstimator, Shuffle, ASSGSearch, RateReuseSearch)
 ESTIMATORS: dict[str, Callable[[], GradientEstimator]] = {
     **{cls.__name__: cls for cls in subclasses(GradientEstimator) if cls not in NOT_ALONE},
     **{f"STBP-{cls.__name__}": lambda cls=cls: STBP(cls()) for cls in subclasses(Surrogate)},

@@ -30,9 +30,12 @@ GOLDEN = [  # leak, threshold, reset, initial, current, then by hand: potential 
 ]
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize(("leak", "threshold", "reset", "initial", "current", "golden"), GOLDEN)
-def test_lif_follows_the_golden_trace(leak, threshold, reset, initial, current, golden) -> None:
-    x = torch.tensor(current, dtype=torch.float64).view(-1, 1).repeat(1, 3)
+def test_lif_follows_the_golden_trace(
+    leak, threshold, reset, initial, current, golden, dtype
+) -> None:
+    x = torch.tensor(current, dtype=dtype).view(-1, 1).repeat(1, 3)
     neuron = {"leak": leak, "threshold": threshold, "reset": reset, "initial": initial}
     potentials = []
 
@@ -46,7 +49,9 @@ def test_lif_follows_the_golden_trace(leak, threshold, reset, initial, current, 
     assert 0 < sum(expected) < len(expected)
     for column in range(3):
         assert spikes[:, column].tolist() == expected
-        assert potentials[0][:, column].tolist() == pytest.approx(golden, abs=1e-12)
+        assert potentials[0][:, column].tolist() == pytest.approx(
+            golden, abs=8 * torch.finfo(dtype).eps
+        )
     for without_graph in (F.lif(x.detach(), **neuron), F.lif(x, **neuron)):
         assert torch.equal(without_graph, spikes)
         assert not without_graph.requires_grad

@@ -11,11 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
+from jsonargparse import ArgumentParser
+from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softmax
+from torch.utils.data import DataLoader
 from toys import SURROGATES, TinyNetwork, assert_same, make_snn, unrolled_lif
 
-from snn_lightning import FGSM, PGD, RGA, SNN, STBP, Attack, Poisson, seeded
+from snn_lightning import FGSM, PGD, RGA, SNN, STBP, Attack, Poisson, SNNClassifier, seeded
 from snn_lightning.objectives import (
     HIRESNN,
     MART,
@@ -515,3 +519,67 @@ def test_hire_shows_every_layer_each_time_step_once() -> None:
 def test_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# In a Trainer, and from the overlays
+
+
+@dataclass(frozen=True)
+class Counting(Adversarial):
+    calls: tuple[list[Any], list[Any]] = ([], [])
+
+    def craft(self, snn: SNN, images: Tensor, labels: Tensor, key: Any = None) -> Tensor:
+        self.calls[0].append(key)
+        return super().craft(snn, images, labels, key)
+
+    def after_step(self, snn: SNN, key: Any = None) -> None:
+        self.calls[1].append(key)
+
+
+def fitted(objective: Objective) -> tuple[SNN, Tensor]:
+    """A network after two epochs of four batches, two batches a step; the random stream's state."""
+    torch.manual_seed(0)
+    snn, images, labels = training_snn(encoder="Poisson")
+    module = SNNClassifier(snn.encoder, snn.network, objective=objective)
+    trainer = Trainer(
+        max_epochs=2,
+        accumulate_grad_batches=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    torch.manual_seed(1)
+    trainer.fit(module, DataLoader([(images, labels)] * 4, batch_size=None))  # type: ignore[arg-type]
+    return module.snn, torch.get_rng_state()
+
+
+def test_in_a_trainer() -> None:
+    counting = Counting(PGD(eps=0.0, steps=1))
+    (natural, stream), (crafted, same) = fitted(Natural()), fitted(counting)
+    assert torch.equal(stream, same)  # crafting drew nothing from it
+    for name, value in natural.state_dict().items():  # and with eps = 0 nothing else changed
+        assert torch.allclose(value, crafted.state_dict()[name], atol=1e-6), name
+    keys, steps = counting.calls
+    assert len(set(keys)) == 8
+    assert len(set(steps)) == len(steps) == 4
+
+
+OVERLAYS = sorted((Path(__file__).parents[1] / "configs" / "adversarial").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
+def test_every_overlay_makes_an_objective_that_trains(overlay: Path) -> None:
+    parser = ArgumentParser()
+    parser.add_argument("--objective", type=Objective)
+    config = yaml.safe_load(overlay.read_text())["model"]["objective"]
+    row = parser.instantiate_classes(parser.parse_object({"objective": config})).objective
+    snn, images, labels = training_snn()
+    assert step(row, snn, images, labels).any()
+    row.after_step(snn, KEY)
+
+
+def test_the_overlays_are_all_there() -> None:
+    expected = "fgsm_rs hire_snn mart pgd_rga pgd_rga_reuse pgd_stbp rat trades"
+    assert [path.stem for path in OVERLAYS] == expected.split()

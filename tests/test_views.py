@@ -71,11 +71,20 @@ def test_evaluation_view_keeps_shared_modules_shared() -> None:
     assert view["a"] is not layer
 
 
-def test_evaluation_view_of_a_model_compiled_in_place() -> None:
-    model = nn.Sequential(nn.BatchNorm1d(2))
-    model.compile(backend="eager")
+@pytest.mark.parametrize("in_place", [True, False])
+def test_evaluation_view_of_a_compiled_model_is_eager(in_place: bool) -> None:
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2))
+    compiled = torch.compile(model, backend="eager")
+    if in_place:
+        model.compile(backend="eager")
+        compiled = model
     x = torch.randn(8, 2) + 3
-    assert torch.equal(evaluation_view(model)(x), copy.deepcopy(model).eval()(x))
+    expected = copy.deepcopy(model).eval()(x)
+    view = evaluation_view(nn.Sequential(compiled))  # however deep inside
+    assert torch.equal(view(x), expected)
+    assert torch.equal(evaluation_view(compiled)(x), expected)
+    assert [type(part) for part in model] == [nn.BatchNorm1d, nn.Linear]
+    assert model.training
     assert torch.equal(model[0].running_mean, torch.zeros(2))
 
 

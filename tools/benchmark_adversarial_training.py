@@ -41,9 +41,9 @@ def main() -> None:
             if cuda:
                 torch.cuda.reset_peak_memory_stats()
             held = torch.cuda.memory_allocated() if cuda else 0
-            started = now(args.device)
+            started = now(args)
             run.step(images, labels, (0, repeat))
-            elapsed = now(args.device) - started
+            elapsed = now(args) - started
             if repeat:
                 seconds[name].append(elapsed)
             if cuda:

@@ -27,6 +27,9 @@ class APGD(Attack):
     has changed since then. Gives, of all iterates, one that succeeds, then the one of highest loss.
     `steps` + 1 forward and backward passes a restart.
 
+    From one start, 100 steps are those of the authors' code, but for its first window, in which it
+    compares the first loss with 0 and not with the loss of the start.
+
     Args:
         steps: number of steps, >= 1 (the authors use 100).
         random_start: start at a uniform draw from the ball, else at the image.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,8 @@ class Attack:
         norm: the ball.
         targeted: labels are the classes to reach instead of those to leave.
     """
+
+    uses_gradient: ClassVar[bool] = True  # False: the model's gradient estimator does not matter
 
     eps: float = 8 / 255
     norm: Norm = field(default_factory=Linf)

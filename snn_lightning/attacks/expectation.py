@@ -17,13 +17,14 @@ class ExpectationOverTransformation(nn.Module):
         adversarial = attack(smooth, images, labels)
         decisions = smooth(adversarial).argmax(1)                   # judged over 10 fresh draws
 
-    The average is over logits, as in foolbox: what is attacked is then what is judged. (The mean of
-    the losses, as in AutoAttack, weighs the draws differently and is no function of mean logits.)
-    With a deterministic network it changes nothing.
+    The average is over logits, as in foolbox: what is attacked is then what is judged, and what
+    ranks the iterates of a search, so that a lucky draw counts little. (The mean of the losses, as
+    in AutoAttack, weighs the draws differently and is no function of mean logits.) A deterministic
+    network is not changed by it.
 
     With a gradient each draw is computed twice, with the same noise, so that memory holds the graph
-    of one draw at a time: 2 `samples` forward and `samples` backward passes. The network must not
-    remember one pass in the next.
+    of one draw at a time: 2 `samples` forward and `samples` backward passes. An estimator with a
+    memory (ASSG) takes every draw for an iteration.
 
     Args:
         model: images -> logits, random at every call.

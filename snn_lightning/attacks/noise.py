@@ -16,5 +16,7 @@ class UniformNoise(Attack):
     What it flips is what randomness alone can flip: an attack has to do much better.
     """
 
+    uses_gradient = False
+
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         return self.draw(images)

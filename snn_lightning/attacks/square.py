@@ -28,12 +28,17 @@ class Square(Attack):
     frames of a stack (N, T, C, H, W) are treated as channels. At most `queries` forward passes,
     over the samples still unbroken; no backward pass.
 
+    Every sample has squares of its own, which reach the last row and column as in the paper; in the
+    authors' code the batch shares them, and they stop one pixel short.
+
     Args:
         queries: forward passes a sample, >= 1.
         p: share of the image that the first squares cover, in (0, 1]. Halved along the paper's
             schedule, which is scaled to the number of queries.
         loss: what the search raises.
     """
+
+    uses_gradient = False
 
     queries: int = 5000
     p: float = 0.8

@@ -9,4 +9,11 @@ from snn_lightning.callbacks.evaluation import (
 )
 from snn_lightning.callbacks.report import RunReport
 
-__all__ = ["AttackEvaluation", "Evaluation", "FiringRates", "LastCheckpoint", "RunReport", "ShuffleTest"]
+__all__ = [
+    "AttackEvaluation",
+    "Evaluation",
+    "FiringRates",
+    "LastCheckpoint",
+    "RunReport",
+    "ShuffleTest",
+]

@@ -25,8 +25,8 @@ class Evaluation(Callback):
     number of processes gives the same counts.
 
     Args:
-        batches: of validation, from the first; None: all.
-        test_batches: of test; None: all.
+        batches: of validation, from the first; None: all; 0: never.
+        test_batches: of test, likewise.
         every_n_epochs: measure after every k-th epoch of training.
         seed: of this measurement's randomness.
     """
@@ -72,13 +72,13 @@ class Evaluation(Callback):
 
     # Lightning's hooks
 
-    def _due(self, trainer: Trainer) -> bool:
-        if trainer.sanity_checking:
+    def _due(self, stage: str, trainer: Trainer) -> bool:
+        if trainer.sanity_checking or self.limit[stage] == 0:
             return False
         return not fitting(trainer) or (trainer.current_epoch + 1) % self.every_n_epochs == 0
 
-    def _start(self, trainer: Trainer, module: LightningModule) -> None:
-        if self._due(trainer):
+    def _start(self, stage: str, trainer: Trainer, module: LightningModule) -> None:
+        if self._due(stage, trainer):
             assert isinstance(module, SNNClassifier)
             self.start(module)
 
@@ -93,7 +93,7 @@ class Evaluation(Callback):
     ) -> None:
         assert isinstance(module, SNNClassifier)
         index, limit = module.global_batch(batch_idx), self.limit[stage]
-        if not self._due(trainer) or (limit is not None and index >= limit):
+        if not self._due(stage, trainer) or (limit is not None and index >= limit):
             return
         epoch = trainer.current_epoch + 1 if fitting(trainer) else 0
         # Hooks run outside autocast, and under no_grad or inference_mode.
@@ -106,16 +106,16 @@ class Evaluation(Callback):
             self.measure(module, images, labels, logits, (self.seed, epoch, index))
 
     def _finish(self, stage: str, trainer: Trainer, module: LightningModule) -> None:
-        if self._due(trainer):
+        if self._due(stage, trainer):
             scalars, self.scores[stage] = self.finish()
             # counts are already summed over processes: nothing is left to sync
             module.log_dict({f"{stage}/{name}": value for name, value in scalars.items()})
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start(trainer, pl_module)
+        self._start("val", trainer, pl_module)
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start(trainer, pl_module)
+        self._start("test", trainer, pl_module)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any,
@@ -186,8 +186,8 @@ class AttackEvaluation(Evaluation):
         attacks: None: the paper's FGSM and PGD (eps 2.55/255, 5 steps of 2/255).
         gradients: None: STBP with the triangle, and RGA.
         extensions: factors of time extension, e.g. [1, 2].
-        batches: of validation, from the first; None: all.
-        test_batches: of test; None: all.
+        batches: of validation, from the first; None: all; 0: never.
+        test_batches: of test, likewise.
         every_n_epochs: measure after every k-th epoch of training.
         seed: of this measurement's randomness.
     """
@@ -211,11 +211,12 @@ class AttackEvaluation(Evaluation):
             gradients or [STBP(), RGA()],
             extensions or [1],
         )
+        # a few of the first batch, to look at: label -> adversarial images; "" -> clean ones
+        self.examples: dict[str, Tensor] = {}
 
     def start(self, module: SNNClassifier) -> None:
         self.metrics = {cell.label: AttackSuccessRate().to(module.device) for cell in self.cells}
-        # a few of the first batch, to look at: label -> adversarial images; "" -> clean ones
-        self.examples: dict[str, Tensor] = {}
+        self.examples = {}
 
     def measure(
         self,

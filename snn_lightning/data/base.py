@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from snn_lightning.data.augment import cutout, random_crop, random_flip
 from snn_lightning.data.batches import Batches, Gather, stratified_order
 
-# A test split that is drawn by us is the same for every user and every `seed`: scores stay
+# What is tested on, and in which batches, is the same for every user and every `seed`: scores stay
 # comparable, and no training run can hold an image that another run is tested on.
 TEST_SEED = 42
 
@@ -48,7 +48,7 @@ class DataModule(LightningDataModule):
         train_samples: Train on a stratified subset of this many images; None: all.
         val_samples: Validate on a stratified subset of this many images; None: all.
         test_samples: Test on a stratified subset of this many images; None: all.
-        seed: Seed of the train/validation split, of the subsets and of the training order.
+        seed: Seed of the train/validation split, of its subsets and of the training order.
         crop_padding: Training images are shifted by up to this many pixels each way; 0: never.
         flip: Mirror training images left to right at random.
         cutout: Side of the square blacked out in each training image, in pixels; 0: none.
@@ -103,7 +103,7 @@ class DataModule(LightningDataModule):
         source = self.read()
         train, test = (np.flatnonzero(source.is_test == held_out) for held_out in (False, True))
         train = train[stratified_order(source.labels[train], self.seed)]
-        test = test[stratified_order(source.labels[test], self.seed)]
+        test = test[stratified_order(source.labels[test], TEST_SEED)]
         val_count = round(self.val_fraction * len(train))
         if not 0 < val_count < len(train):
             raise ValueError(
@@ -118,7 +118,10 @@ class DataModule(LightningDataModule):
                     f"{split}_samples is {samples}, but there are {len(rows)} {split} images: "
                     f"lower it, or leave it out to use all"
                 )
-            self.splits[split] = Gather(source.images, source.labels, rows[:samples])
+            splits[split] = rows[:samples]
+        self.splits = {
+            split: Gather(source.images, source.labels, rows) for split, rows in splits.items()
+        }
         self.class_names = source.class_names
         self.num_classes = len(source.class_names)
         self.image_shape = tuple(source.images.shape[1:])

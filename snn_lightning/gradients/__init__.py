@@ -16,6 +16,7 @@ from snn_lightning.gradients.bptr import BPTR
 from snn_lightning.gradients.ensemble import ENSEMBLE
 from snn_lightning.gradients.hart import HART
 from snn_lightning.gradients.pdsg import PDSG
+from snn_lightning.gradients.reuse import RateReuse, RateReuseSearch
 from snn_lightning.gradients.rga import RGA
 from snn_lightning.gradients.shuffle import Shuffle
 from snn_lightning.gradients.stbp import STBP
@@ -32,6 +33,8 @@ __all__ = [
     "Act",
     "GradientEstimator",
     "RateEstimator",
+    "RateReuse",
+    "RateReuseSearch",
     "Shuffle",
     "record_rates",
     "refuse_batch_statistics",

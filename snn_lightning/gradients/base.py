@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from snn_lightning import functional as F
+from snn_lightning.functional import mean_step
 from snn_lightning.networks import SpikingNetwork
 from snn_lightning.neurons import Neuron
 
@@ -55,7 +56,7 @@ class RateEstimator(GradientEstimator):
 
         def record(neuron: Neuron, x: Tensor) -> Tensor:
             spikes, note = self.observe(neuron, x)
-            recorded.append((spikes.mean(0, keepdim=True), note))
+            recorded.append((mean_step(spikes), note))
             return spikes
 
         def fire(neuron: Neuron, x: Tensor) -> Tensor:
@@ -82,7 +83,7 @@ def record_rates(
 
     def fire(neuron: Neuron, x: Tensor) -> Tensor:
         spikes = neuron.simulate(x)
-        recorded.append((neuron, spikes.mean(0, keepdim=True)))
+        recorded.append((neuron, mean_step(spikes)))
         return spikes
 
     return network(current, fire), recorded
@@ -96,8 +97,3 @@ def refuse_batch_statistics(network: nn.Module, name: str) -> None:
                 f"{name} needs a network in evaluation mode: with batch statistics its one-step "
                 "gradient is wrong. Call .eval(), or use .evaluating() for a view in that mode"
             )
-
-
-def mean_step(current: Tensor) -> Tensor:
-    """Mean over time (1, N, *); of one step seen T times, that step."""
-    return current[:1] if current.stride(0) == 0 else current.mean(0, keepdim=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from snn_lightning.functional import mean_step
 from snn_lightning.gradients.base import RateEstimator
 from snn_lightning.neurons import Neuron
 from snn_lightning.surrogates import Surrogate, Triangle
@@ -34,7 +35,7 @@ class HART(RateEstimator):
 
     def observe(self, neuron: Neuron, current: Tensor) -> tuple[Tensor, Tensor]:
         spikes, potential = neuron.trace(current)
-        return spikes, self.surrogate(potential).mean(0, keepdim=True)
+        return spikes, mean_step(self.surrogate(potential))
 
     def slope(self, neuron: Neuron, current: Tensor, rate: Tensor, note: Tensor | None) -> Tensor:
         assert note is not None

@@ -1,4 +1,4 @@
-"""STBP, and the gradients that are STBP with another surrogate."""
+"""STBP: back-propagation through time."""
 
 from __future__ import annotations
 

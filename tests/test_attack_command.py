@@ -1,0 +1,259 @@
+"""`python -m snn_lightning attack` on real digits: killed, resumed, on two processes, black box."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from snn_lightning.cli import main
+from snn_lightning.robustness import engine
+
+TINY: dict[str, Any] = {
+    "seed_everything": 1,
+    "trainer": {
+        "max_epochs": 1,
+        "accelerator": "cpu",
+        "devices": 1,
+        "limit_train_batches": 40,
+        "limit_val_batches": 1,
+        "limit_test_batches": 1,  # of the test after training: an attack takes all that it is asked
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    },
+    "model": {
+        "encoder": {
+            "class_path": "Direct",
+            "init_args": {"timesteps": 2, "mean": [0.3], "std": [0.35]},
+        },
+        "network": {
+            "class_path": "VGG11",
+            "init_args": {"width": 0.0625, "in_channels": 1, "image_size": 32, "num_classes": 10},
+        },
+        "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.003}},
+    },
+    "data": {
+        "class_path": "Digits",
+        "init_args": {"batch_size": 32, "eval_batch_size": 8, "val_samples": 32},
+    },
+    "shuffle_test": {"batches": 0, "test_batches": 0},
+    "attack_evaluation": {"batches": 0, "test_batches": 0},
+    "firing_rates": {"batches": 0, "test_batches": 0},
+}
+OTHER = {  # another architecture, T and encoding; its weights are as good as random
+    "encoder": {"class_path": "Poisson", "init_args": {"timesteps": 3}},
+    "network": {
+        "class_path": "ResNet17",
+        "init_args": {"width": 0.0625, "in_channels": 1, "image_size": 32, "num_classes": 10},
+    },
+}
+# 20 images in batches of 8, 8 and 4; 4 attacks by gradient and the noise; 2 points of the curve
+# are not among them
+SET = {
+    "attacks": [
+        {"class_path": "FGSM"},
+        {"class_path": "PGD", "init_args": {"steps": 2}},
+        {"class_path": "UniformNoise"},
+    ],
+    "gradients": [{"class_path": "STBP"}, {"class_path": "RGA"}],
+    "samples": 20,
+    "curves": {
+        "eps": [0.0, 8 / 255],
+        "attacks": [{"class_path": "PGD", "init_args": {"steps": 2}}],
+        "gradients": [{"class_path": "RGA"}],
+    },
+}
+SHARDS = (5 + 1) * 3
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("attack")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    (folder / "other.yaml").write_text(
+        yaml.safe_dump(
+            {**TINY, "model": OTHER, "trainer": {**TINY["trainer"], "limit_train_batches": 1}}
+        )
+    )
+    (folder / "set.yaml").write_text(yaml.safe_dump(SET))
+    with pytest.MonkeyPatch.context() as patch:
+        _quiet(patch)
+        for name in ("tiny", "other"):
+            main(["fit", "--config", str(folder / f"{name}.yaml"), "--runs_dir", str(folder)])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    _quiet(monkeypatch)
+
+
+def _quiet(patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("WANDB_MODE", "disabled")
+    patch.setenv("OMP_NUM_THREADS", "1")
+    patch.setenv("SNN_LIGHTNING_TRACEBACK", "1")
+
+
+def checkpoint(home: Path, name: str = "tiny") -> str:
+    return str(home / name / "version_0" / "checkpoints" / "last.ckpt")
+
+
+def command(home: Path, runs: Path, *more: str) -> list[str]:
+    start = ["attack", "--ckpt_path", checkpoint(home), "--config", str(home / "set.yaml")]
+    return [*start, "--runs_dir", str(runs), *more]
+
+
+def process(arguments: list[str], **options: Any) -> subprocess.Popen[str]:
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} | options
+    return subprocess.Popen([sys.executable, "-m", "snn_lightning", *arguments], **options)
+
+
+def folder_of(runs: Path) -> Path:
+    (found,) = (path for path in (runs / "tiny").glob("attack-*") if path.name != "attack-shards")
+    return found
+
+
+def shards(runs: Path) -> dict[Path, int]:
+    return {
+        path.relative_to(runs): path.stat().st_mtime_ns
+        for path in runs.rglob("attack-shards/*/*.json")
+    }
+
+
+@pytest.fixture(scope="module")
+def reference(home: Path) -> Path:
+    """The runs of one undisturbed evaluation, in this process."""
+    runs = home / "reference"
+    with pytest.MonkeyPatch.context() as patch:
+        _quiet(patch)
+        main(command(home, runs))
+    return runs
+
+
+def test_one_command_leaves_everything_that_was_promised(reference: Path) -> None:
+    folder = folder_of(reference)
+    for name in ("results.json", "timing.json", "records.csv", "curve_eps.png", "curve_eps.csv"):
+        assert (folder / name).is_file(), name
+    for name in ("config.yaml", "report.html", "examples/PGD_RGA.png"):
+        assert (folder / name).is_file(), name
+    found = json.loads((folder / "results.json").read_text())
+    assert [cell["label"] for cell in found["cells"]] == [
+        "FGSM/STBP", "FGSM/RGA", "PGD/STBP", "PGD/RGA", "UniformNoise",
+    ]  # fmt: skip
+    clean = found["clean"]["correct"]
+    assert found["clean"]["n"] == 20
+    assert clean >= 8, "the tiny network has learned too little for this file to show anything"
+    for cell in found["cells"]:
+        assert (cell["n"], cell["clean_correct"]) == (20, clean)
+        assert cell["asr"] == cell["flipped"] / clean
+        assert cell["asr_interval"][0] <= cell["asr"] <= cell["asr_interval"][1]
+        assert 0 < cell["largest"] <= 8 / 255 + 1e-6
+    most = max(cell["flipped"] for cell in found["cells"])
+    assert most <= found["worst_case"]["flipped"] <= clean
+    assert most > 0
+    zero, own = found["curves"]["eps"]
+    assert (zero["flipped"], own["flipped"]) == (0, found["cells"][3]["flipped"])
+    assert found["trust"]
+    rows = (folder / "records.csv").read_text().splitlines()
+    assert len(rows) == 1 + 5 * 20
+    assert set(json.loads((folder / "timing.json").read_text())["seconds"]) == {
+        cell["label"] for cell in found["cells"]
+    }
+    for key in ("checkpoint", "model_digest", "attacks", "gradients", "seed", "draws", "data"):
+        assert found["config"][key] is not None, key
+    assert len(shards(reference)) == SHARDS  # the point at the attack's own eps is no new work
+
+
+def test_the_same_command_again_computes_nothing(
+    home: Path, reference: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def forbidden(*_: Any) -> None:
+        raise AssertionError("a finished batch was attacked again")
+
+    before = (folder_of(reference) / "results.json").read_bytes()
+    monkeypatch.setattr(engine, "craft", forbidden)
+    main(command(home, reference))
+    assert (folder_of(reference) / "results.json").read_bytes() == before
+    printed = capsys.readouterr().out
+    assert "worst case" in printed
+
+
+def test_after_a_kill_it_goes_on_and_ends_in_the_same_bytes(home: Path, reference: Path) -> None:
+    runs = home / "killed"
+    running = process(command(home, runs), env={**os.environ})
+    try:
+        deadline = time.monotonic() + 600
+        while len(shards(runs)) < 4 and running.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        running.send_signal(signal.SIGKILL)
+        output, _ = running.communicate()
+    done = shards(runs)
+    assert 4 <= len(done) < SHARDS, output
+    assert not list(runs.rglob("results.json"))
+    main(command(home, runs))
+    after = shards(runs)
+    assert len(after) == SHARDS
+    assert all(after[path] == written for path, written in done.items())  # none was made again
+    resumed, whole = folder_of(runs) / "results.json", folder_of(reference) / "results.json"
+    assert resumed.read_bytes() == whole.read_bytes()
+
+
+def test_two_processes_count_what_one_counts(home: Path, reference: Path) -> None:
+    runs = home / "two"
+    more = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
+    running = process(command(home, runs, *more), env={**os.environ})
+    output, _ = running.communicate(timeout=900)
+    assert running.returncode == 0, output
+    two, one = (
+        json.loads((folder_of(path) / "results.json").read_text()) for path in (runs, reference)
+    )
+    for key in ("clean", "cells", "worst_case", "curves"):
+        assert two[key] == one[key]
+    records = [(folder_of(path) / "records.csv").read_bytes() for path in (runs, reference)]
+    assert records[0] == records[1]
+
+
+def test_black_box_from_another_architecture_time_and_encoding(home: Path) -> None:
+    runs = home / "black"
+    more = ["--substitute", checkpoint(home, "other"), "--samples", "8", "--curves", "{}"]
+    main(command(home, runs, *more))
+    found = json.loads((folder_of(runs) / "results.json").read_text())
+    boxes = {cell["label"]: cell["box"] for cell in found["cells"]}
+    assert len(boxes) == 4 + 4 + 1
+    assert boxes["PGD/RGA black"] == "black"
+    assert boxes["PGD/RGA"] == boxes["UniformNoise"] == "white"
+    # judged on the target: its clean predictions are the same whatever was searched on
+    assert len({cell["clean_correct"] for cell in found["cells"]}) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--substitute", "nowhere.ckpt"], "there is no checkpoint 'nowhere.ckpt'"),
+        (["--samples", "100000"], "100000"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    home: Path,
+    more: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("SNN_LIGHTNING_TRACEBACK")
+    with pytest.raises(SystemExit) as stopped:
+        main(command(home, home / "wrong", *more))
+    assert stopped.value.code == 1
+    (line, *hint) = capsys.readouterr().err.strip().splitlines()[-2:]
+    assert line.startswith("snn_lightning: error: ")
+    assert says in line
+    assert "SNN_LIGHTNING_TRACEBACK" in hint[0]
