@@ -49,7 +49,7 @@ class CosineLR(LRScheduler):
         self.warmup = warmup
         super().__init__(optimizer)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         return [rate * self._factor(self.last_epoch) for rate in self.base_lrs]
 
     def _factor(self, step: int) -> float:

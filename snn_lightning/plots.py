@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure  # not pyplot: no global state, and no screen
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 
@@ -36,6 +37,8 @@ def curves(history: Sequence[Mapping[str, float]], path: Path) -> Path | None:
             label = name.removeprefix("val/").removesuffix("/asr") if axis is axes[1] else name
             axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
         axis.set(title=title, xlabel="epoch", ylim=(-3, 103))
+        axis.set_xlim(0, history[-1]["epoch"] + 1)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.25, linewidth=0.6)
         if names:
             axis.legend(fontsize=8)

@@ -28,11 +28,11 @@ def test_norms_have_known_values() -> None:
 def test_l2_holds_for_tiny_gradients_and_large_images() -> None:
     gradient = torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(L2().ascent(gradient * 1e-25), L2().ascent(gradient))
-    delta = torch.randn(1, 3, 299, 299)
-    for eps in (1.0, 10.0):  # float64 sees the same length
-        assert abs(L2().project(delta, eps).double().norm().item() - eps) < 1e-6 * eps
-    images = torch.full_like(delta, 0.5)
-    check_adversarial(images, images + L2().project(delta, 30.0), 30.0, L2())
+    for delta in (torch.randn(1, 3, 299, 299), torch.full((1, 3, 299, 299), 0.37)):
+        for eps in (1.0, 10.0):  # float64 sees the same length
+            assert abs(L2().project(delta, eps).double().norm().item() - eps) < 1e-6 * eps
+        images = torch.full_like(delta, 0.5)
+        check_adversarial(images, images + L2().project(delta, 30.0), 30.0, L2())
 
 
 @pytest.mark.parametrize("norm", [Linf(), L2()], ids=repr)

@@ -102,11 +102,11 @@ class RobustnessEvaluation(Callback):
         )  # fmt: skip
 
     def _cells(self, snn: SNN) -> list[Cell]:
-        other = None
+        self.other: SNN | None = None
         if self.substitute is not None:
-            other = load_snn(self.substitute).to(next(snn.parameters()).device)
-            self._require_fit(f"the substitute {self.substitute!r}", other)
-        return grid(self.attacks, self.gradients, self.extensions, other)
+            self.other = load_snn(self.substitute).to(next(snn.parameters()).device)
+            self._require_fit(f"the substitute {self.substitute!r}", self.other)
+        return grid(self.attacks, self.gradients, self.extensions, self.other)
 
     def _require_fit(self, name: str, snn: SNN) -> None:
         images = torch.zeros(1, *self.data.image_shape, device=next(snn.parameters()).device)

@@ -77,7 +77,7 @@ def _example(clean: Tensor, adversarial: Tensor, path: Path) -> None:
     delta = adversarial - clean
     largest = delta.abs().max().item() or 0.5
     rows = [_row(clean), _row(adversarial), _row(delta / (2 * largest) + 0.5)]
-    height, width, _ = rows[0].shape
+    height = len(rows[0])
     figure = Figure(figsize=(0.9 * len(clean) + 1.2, 2.9), layout="constrained")
     axis = figure.subplots()
     axis.imshow(torch.cat(rows), vmin=0, vmax=1, interpolation="nearest")

@@ -72,11 +72,12 @@ def report(evaluation: RobustnessEvaluation, trainer: Trainer) -> dict[str, Any]
 def _config(
     evaluation: RobustnessEvaluation, trainer: Trainer, module: SNNClassifier
 ) -> dict[str, Any]:
-    data, other = evaluation.data, evaluation.cells[-1].substitute
+    data, other = evaluation.data, evaluation.other
+    model = {key: value for key, value in module.hparams.items() if not key.startswith("_")}
     return {
         "checkpoint": str(trainer.ckpt_path) if trainer.ckpt_path else None,
         "model_digest": module_digest(module.snn),
-        "model": _plain(dict(module.hparams)) or repr(module.snn),
+        "model": _plain(model) or repr(module.snn),
         "data": {
             "class": type(data).__qualname__,
             "batch_size": data.eval_batch_size,

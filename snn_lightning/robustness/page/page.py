@@ -110,10 +110,10 @@ def _grid(cells: Sequence[Mapping[str, Any]]) -> str:
         rates = [cell["asr"] for cell in row.values() if cell["asr"] is not None]
         entries = []
         for column in columns:
-            cell = row.get(column)
-            if cell is None:
+            if column not in row:
                 entries.append("<td></td>")
                 continue
+            cell = row[column]
             rate = cell["asr"]
             worst = " worst" if len(row) > 1 and rate is not None and rate == max(rates) else ""
             entries.append(

@@ -1,0 +1,500 @@
+"""This package and its peers on the same network, side by side in one run.
+
+    python tools/benchmark.py                                   # the peers that are installed
+    python tools/benchmark.py --paper-code CHECKOUT --growth    # and the paper's code, and curves
+
+The network is the VGG-11 of the paper with direct input and LIF neurons (leak 0.9, threshold 1,
+hard reset), evaluated by forward passes, by input gradients and by training steps without the
+optimizer, which costs all the same. Every operation of every contender takes its turn, round after
+round in one process, so that whatever else the machine does falls on all alike; the first rounds
+are thrown away, and medians are reported. `floor` is the network's own convolutions and linear
+layers, on the very tensors that they meet in it, and nothing else.
+
+A peer's logits and STBP gradient are compared with ours before anything is timed. Written to
+--output: benchmark.json with every single time, and benchmark.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import benchmark_peers as peers
+import torch
+from benchmark_peers import Contender
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from snn_lightning import LIF, RGA, SNN, STBP, VGG11, Direct
+from snn_lightning.provenance import provenance
+
+PEERS = {"spikingjelly": peers.spikingjelly, "snntorch": peers.snntorch, "norse": peers.norse}
+MEAN, STD = [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]
+PGD_STEPS, EPS, STEP_SIZE = 3, 8 / 255, 4 / 255
+Operation = Callable[[], Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--timesteps", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=int, default=7, help="n of every median")
+    parser.add_argument("--warmup", type=int, default=2, help="rounds that are thrown away")
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
+    parser.add_argument("--paper-code", type=Path, help="a checkout of putshua/SNN_attack_RGA")
+    parser.add_argument("--growth", action="store_true", help="also over T, batch and width")
+    parser.add_argument("--growth-width", type=float, default=0.25, help="where width is fixed")
+    parser.add_argument("--output", type=Path, default=Path("runs/benchmark"))
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+
+    print("Outputs first: each peer against this package, in evaluation mode")
+    verdicts = {name: verify(args, name) for name in chosen(args)}
+    verdicts = {name: verdict for name, verdict in verdicts.items() if verdict is not None}
+
+    snn = build(args)
+    images, labels = batch(args)
+    contenders = [ours(snn), *(make(args, name, snn) for name in verdicts)]
+    for contender in contenders[1:]:
+        contender.module.to(args.device)
+        contender.module.to(memory_format=faster_layout(args, contender, images, labels))
+    table = {c.name: operations(args, c, images, labels) for c in contenders}
+    table["floor"] = floor(args, snn, images)
+    seconds = interleaved(args, table)
+    memory = {
+        name: {what: measure_memory(args, run) for what, run in row.items()}
+        for name, row in table.items()
+        if name != "floor"
+    }
+    result: dict[str, Any] = {
+        "provenance": provenance(),
+        "arguments": {key: str(value) for key, value in vars(args).items()},
+        "contenders": {c.name: {"version": c.version, "notes": c.notes} for c in contenders},
+        "verdicts": verdicts,
+        "seconds": seconds,
+        "memory": memory,
+    }
+    report(args, result)
+    if args.growth:
+        del contenders, table
+        result["growth"] = growth(args)
+    args.output.mkdir(parents=True, exist_ok=True)
+    (args.output / "benchmark.json").write_text(json.dumps(result, indent=1))
+    plot(result, args.output / "benchmark.png")
+    print(f"\nwritten: {args.output}/benchmark.json and benchmark.png")
+
+
+# The contenders -----------------------------------------------------------------------------------
+
+
+def build(args: argparse.Namespace, **changes: Any) -> SNN:
+    """An SNN with weights under which every layer fires, in evaluation mode."""
+    values = {**vars(args), **changes}
+    network = VGG11(width=values["width"], neuron=LIF(leak=0.9))
+    snn = SNN(Direct(values["timesteps"], MEAN, STD), network, STBP()).to(values["device"])
+    norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the mean over the batches seen
+        nn.init.constant_(norm.bias, 0.3)
+    for part in network.modules():
+        if isinstance(part, nn.Linear):
+            part.weight.data.mul_(3)
+    with torch.no_grad():
+        for _ in range(2):
+            snn(torch.rand(4, 3, 32, 32, device=values["device"]))
+    for norm in norms:
+        norm.momentum = 0.1
+    return snn.eval()
+
+
+def batch(args: argparse.Namespace, **changes: Any) -> tuple[Tensor, Tensor]:
+    size = changes.get("batch", args.batch)
+    images = torch.rand(size, 3, 32, 32, device=args.device)
+    return images, torch.randint(10, (size,), device=args.device)
+
+
+def ours(snn: SNN) -> Contender:
+    @contextlib.contextmanager
+    def rate_gradient(module: nn.Module) -> Iterator[nn.Module]:
+        yield snn.replace(gradient=RGA())
+
+    version = f"{provenance()['versions']['snn_lightning']} ({provenance()['commit']})"
+    gradients = {"STBP": contextlib.nullcontext, "RGA": rate_gradient}
+    return Contender("snn_lightning", version, snn, gradients)
+
+
+def chosen(args: argparse.Namespace) -> list[str]:
+    return [*args.peers, *(["paper"] if args.paper_code else [])]
+
+
+def make(args: argparse.Namespace, name: str, snn: SNN) -> Contender:
+    return peers.paper(snn, args.paper_code) if name == "paper" else PEERS[name](snn)
+
+
+def verify(args: argparse.Namespace, name: str) -> dict[str, Any] | None:
+    """How far a peer's logits and gradients are from ours; None where it is not installed.
+
+    In float64 where the peer can: in float32 a potential next to the threshold may fire in one
+    framework and not in the other, since 0.9 v + I is rounded in different orders.
+    """
+    if name == "paper" and args.width != 1:
+        print("  the paper's code: left out, its network has width 1 only")
+        return None
+    snn = build(args, width=1 if name == "paper" else 0.25, timesteps=4, device="cpu")
+    try:
+        contender = make(args, name, snn)
+    except ImportError as missing:
+        print(f"  {name}: left out ({missing})")
+        return None
+    images, labels = torch.rand(2, 3, 32, 32), torch.tensor([1, 2])
+    if contender.exact:
+        snn, contender.module, images = snn.double(), contender.module.double(), images.double()
+    contender.module.eval()
+    verdict: dict[str, Any] = {"type": str(images.dtype).removeprefix("torch.")}
+    for estimator in contender.gradients:
+        logits, gradient = value_and_gradient(ours(snn), estimator, images, labels)
+        their_logits, their_gradient = value_and_gradient(contender, estimator, images, labels)
+        verdict["logits"] = ((their_logits - logits).abs().max() / logits.abs().max()).item()
+        error = (their_gradient - gradient).norm() / gradient.norm()
+        verdict[estimator] = error.item()
+    tolerance = 1e-9 if contender.exact else 1e-4
+    meant = [
+        verdict["logits"],
+        *(verdict[e] for e in contender.gradients if contender.same_gradient),
+    ]
+    verdict["agrees"] = max(meant) < tolerance
+    errors = ", ".join(
+        f"{key} {value:.1e}" for key, value in verdict.items() if type(value) is float
+    )
+    print(
+        f"  {contender.name} {contender.version} ({verdict['type']}): "
+        f"{'agrees' if verdict['agrees'] else 'DIFFERS'}; relative differences: {errors}"
+    )
+    for note in contender.notes:
+        print(f"    cannot be matched: {note}")
+    return verdict
+
+
+def value_and_gradient(
+    contender: Contender, estimator: str, images: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    images = images.clone().requires_grad_()
+    with contender.gradients[estimator](contender.module) as module:
+        logits = module(images)
+        gradient = torch.autograd.grad(cross_entropy(logits.to(images.dtype), labels), images)[0]
+    return logits.detach(), gradient
+
+
+def faster_layout(
+    args: argparse.Namespace, contender: Contender, images: Tensor, labels: Tensor
+) -> torch.memory_format:
+    """The memory layout of the weights in which the peer's STBP gradient takes less time."""
+    seconds = {}
+    for layout in (torch.contiguous_format, torch.channels_last):
+        contender.module.to(memory_format=layout)
+        run = operations(args, contender, images, labels)["input gradient, STBP"]
+        seconds[layout] = min(timed(args, run) for _ in range(3))
+    best = min(seconds, key=lambda layout: seconds[layout])
+    contender.notes.append(f"weights in {str(best).removeprefix('torch.')}, the faster for it")
+    return best
+
+
+# What is timed ------------------------------------------------------------------------------------
+
+
+def operations(
+    args: argparse.Namespace, contender: Contender, images: Tensor, labels: Tensor
+) -> dict[str, Operation]:
+    parameters = [p for p in contender.module.parameters() if p.requires_grad]
+    strongest = "RGA" if "RGA" in contender.gradients else "STBP"
+
+    def loss(module: nn.Module, images: Tensor) -> Tensor:
+        with autocast(args):
+            return cross_entropy(module(images).float(), labels)
+
+    def forward() -> None:
+        with torch.no_grad(), autocast(args):
+            contender.module.eval()(images)
+
+    def input_gradient(estimator: str, at: Tensor) -> Tensor:
+        contender.module.eval()
+        with contender.gradients[estimator](contender.module) as module:
+            at = at.clone().requires_grad_()
+            return torch.autograd.grad(loss(module, at), at)[0]
+
+    def train(at: Tensor) -> None:
+        contender.module.train()
+        torch.autograd.grad(loss(contender.module, at), parameters)
+        contender.module.eval()
+
+    def adversarial() -> None:
+        at = images
+        for _ in range(PGD_STEPS):
+            at = at + STEP_SIZE * input_gradient(strongest, at).sign()
+            at = torch.min(torch.max(at, images - EPS), images + EPS).clamp(0, 1)
+        train(at)
+
+    return {
+        "forward": forward,
+        **{
+            f"input gradient, {estimator}": lambda e=estimator: input_gradient(e, images)
+            for estimator in contender.gradients
+        },
+        "training step": lambda: train(images),
+        f"adversarial training step, PGD-{PGD_STEPS}": adversarial,
+    }
+
+
+def floor(args: argparse.Namespace, snn: SNN, images: Tensor) -> dict[str, Operation]:
+    """The network's convolutions and linear layers alone, forward and backward."""
+    layers = [m for m in snn.network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    inputs: list[Tensor] = []
+    hooks = [m.register_forward_pre_hook(lambda _, given: inputs.append(given[0])) for m in layers]
+    with torch.no_grad(), autocast(args):
+        snn(images)
+    for hook in hooks:
+        hook.remove()
+    with torch.no_grad(), autocast(args):
+        grads = [torch.randn_like(m(x)) for m, x in zip(layers, inputs, strict=True)]
+
+    def run(of_input: bool, of_weights: bool) -> None:
+        for index, (layer, x, grad) in enumerate(zip(layers, inputs, grads, strict=True)):
+            wanted = list(layer.parameters()) if of_weights else []
+            if of_input or (of_weights and index > 0):  # training wants no gradient of the image
+                x = x.detach().requires_grad_()
+                wanted.append(x)
+            with torch.set_grad_enabled(bool(wanted)), autocast(args):
+                y = layer(x)
+            if wanted:
+                torch.autograd.grad(y, wanted, grad)
+
+    return {
+        "forward": lambda: run(False, False),
+        "input gradient, STBP": lambda: run(True, False),
+        "training step": lambda: run(False, True),
+    }
+
+
+def autocast(args: argparse.Namespace) -> torch.autocast:
+    kind = torch.device(args.device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=args.precision == "bfloat16")
+
+
+def timed(args: argparse.Namespace, run: Operation) -> float:
+    synchronise(args)
+    started = time.perf_counter()
+    run()
+    synchronise(args)
+    return time.perf_counter() - started
+
+
+def synchronise(args: argparse.Namespace) -> None:
+    if torch.device(args.device).type == "cuda":
+        torch.cuda.synchronize()
+
+
+def interleaved(
+    args: argparse.Namespace, table: dict[str, dict[str, Operation]]
+) -> dict[str, dict[str, list[float]]]:
+    """Seconds of every operation, by contender: round after round, each in its turn."""
+    seconds: dict[str, dict[str, list[float]]] = {
+        name: {what: [] for what in row} for name, row in table.items()
+    }
+    for what in dict.fromkeys(what for row in table.values() for what in row):
+        for round_ in range(args.warmup + args.repeats):
+            for name, row in table.items():
+                if what in row:
+                    elapsed = timed(args, row[what])
+                    if round_ >= args.warmup:
+                        seconds[name][what].append(elapsed)
+    return seconds
+
+
+def measure_memory(args: argparse.Namespace, run: Operation) -> dict[str, float | None]:
+    """MiB: kept for the backward pass (each storage once, no weights), and the peak above rest.
+
+    The peak is the allocator's on CUDA; on Linux the resident set's, sampled, and so approximate.
+    """
+    kept: dict[int, tuple[Tensor, int]] = {}  # holding on to the tensors keeps addresses unique
+
+    def pack(x: Tensor) -> Tensor:
+        if not isinstance(x, nn.Parameter) and not (x.is_leaf and x.requires_grad):
+            kept[x.untyped_storage().data_ptr()] = x, x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        run()
+    saved = sum(size for _, size in kept.values()) / 2**20
+    kept.clear()
+    peak: float | None = None
+    if torch.device(args.device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        at_rest = torch.cuda.memory_allocated()
+        run()
+        peak = (torch.cuda.max_memory_allocated() - at_rest) / 2**20
+    elif platform.system() == "Linux":
+        done = threading.Event()
+        samples = [resident()]
+
+        def sample() -> None:
+            while not done.wait(0.002):
+                samples.append(resident())
+
+        sampler = threading.Thread(target=sample)
+        sampler.start()
+        run()
+        done.set()
+        sampler.join()
+        peak = max(samples) - samples[0]
+    return {"saved": saved, "peak": peak}
+
+
+def resident() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+# Growth -------------------------------------------------------------------------------------------
+
+GROWTH: dict[str, list[float]] = {
+    "timesteps": [1, 2, 4, 8, 16, 32, 64],
+    "batch": [1, 4, 16, 64],
+    "width": [0.125, 0.25, 0.5, 1.0],
+}
+
+
+def growth(args: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """Input gradients, and the memory they keep, as one of T, batch and width grows."""
+    curves: dict[str, list[dict[str, Any]]] = {}
+    print(
+        f"\nInput gradients as one thing grows (else T {args.timesteps}, batch {args.batch}, ",
+        end="",
+    )
+    print(f"width {args.growth_width}): seconds / MiB kept")
+    for axis, values in GROWTH.items():
+        curves[axis] = []
+        for value in values:
+            changes = {"width": args.growth_width, axis: value}
+            snn = build(args, **changes)
+            images, labels = batch(args, **changes)
+            contenders = [ours(snn)]
+            with contextlib.suppress(ImportError):
+                contenders.append(peers.spikingjelly(snn))
+            table = {
+                f"{c.name} {what.rpartition(' ')[2]}": {"gradient": run}
+                for c in contenders
+                for what, run in operations(args, c, images, labels).items()
+                if what.startswith("input gradient")
+            }
+            rounds = interleaved(args, table)
+            row: dict[str, Any] = {axis: value}
+            for name, operation in table.items():
+                row[name] = {
+                    "seconds": statistics.median(rounds[name]["gradient"]),
+                    **measure_memory(args, operation["gradient"]),
+                }
+            curves[axis].append(row)
+            cells = [
+                f"{n} {v['seconds']:.3f} / {v['saved']:.1f}" for n, v in row.items() if n != axis
+            ]
+            print(f"  {axis} {value:<6g} " + "   ".join(cells))
+    return curves
+
+
+# What comes out -----------------------------------------------------------------------------------
+
+
+def report(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    hardware = result["provenance"]["hardware"]
+    print(
+        f"\nVGG-11, width {args.width:g}, T {args.timesteps}, batch {args.batch}, "
+        f"{args.precision}, {hardware['gpu' if args.device.startswith('cuda') else 'cpu']}, "
+        f"{args.threads} threads, torch {torch.__version__}; medians of n = {args.repeats}"
+    )
+    reference = result["seconds"]["snn_lightning"]
+    print(f"{'':44}{'seconds':>9}{'x ours':>9}{'x floor':>9}{'kept MiB':>10}{'peak MiB':>10}")
+    for what in reference:
+        base = statistics.median(reference[what])
+        bare = result["seconds"]["floor"].get(what)
+        for name, row in result["seconds"].items():
+            if what not in row:
+                continue
+            median = statistics.median(row[what])
+            memory = result["memory"].get(name, {}).get(what, {})
+            over = f"{median / statistics.median(bare):9.2f}" if bare else f"{'-':>9}"
+            cells = [
+                f"{memory[key]:10.0f}" if memory.get(key) is not None else f"{'-':>10}"
+                for key in ("saved", "peak")
+            ]
+            print(f"{what:28}{name:16}{median:9.3f}{median / base:9.2f}{over}{''.join(cells)}")
+    rga, stbp = (f"input gradient, {estimator}" for estimator in ("RGA", "STBP"))
+    ratio = statistics.median(reference[rga]) / statistics.median(reference[stbp])
+    memory = result["memory"]["snn_lightning"]
+    print(
+        f"RGA / STBP: {ratio:.2f} of the time, "
+        f"{memory[rga]['saved'] / memory[stbp]['saved']:.2f} of the bytes kept"
+    )
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    curves = result.get("growth", {})
+    figure = Figure(figsize=(12, 4.2 + 6.5 * bool(curves)), layout="constrained")
+    rows = figure.subplots(3 if curves else 1, 3, squeeze=False)
+    for axis in rows[0]:
+        axis.remove()
+    bars = figure.add_subplot(rows[0, 0].get_gridspec()[0, :])
+    operations_ = list(result["seconds"]["snn_lightning"])
+    names = list(result["seconds"])
+    for index, name in enumerate(names):
+        row = result["seconds"][name]
+        at = [
+            (i, statistics.median(row[what])) for i, what in enumerate(operations_) if what in row
+        ]
+        offsets = [i + (index - (len(names) - 1) / 2) * 0.8 / len(names) for i, _ in at]
+        drawn = bars.bar(
+            offsets,
+            [median for _, median in at],
+            0.8 / len(names),
+            label=name,
+            color="0.75" if name == "floor" else f"C{index}",
+        )
+        bars.bar_label(drawn, fmt="%.2f", fontsize=6, padding=1)
+    bars.set_xticks(range(len(operations_)), [what.replace(", ", ",\n") for what in operations_])
+    bars.set_ylabel("seconds (median)")
+    bars.set_title("floor: the convolutions and linear layers alone", fontsize=9)
+    bars.legend(fontsize=8)
+    bars.spines[["top", "right"]].set_visible(False)
+    for column, (axis_name, points) in enumerate(curves.items()):
+        for line, (key, label) in enumerate((("seconds", "seconds"), ("saved", "MiB kept"))):
+            axis = rows[line + 1, column]
+            for name in (name for name in points[0] if name != axis_name):
+                xs, ys = [p[axis_name] for p in points], [p[name][key] for p in points]
+                axis.plot(xs, ys, "o-", markersize=3, label=name)
+            axis.set_xscale("log", base=2)
+            axis.set_yscale("log")
+            axis.set_xticks(xs, [f"{x:g}" for x in xs])
+            axis.minorticks_off()
+            axis.set(xlabel={"timesteps": "T"}.get(axis_name, axis_name), ylabel=label)
+            axis.set_title("input gradient", fontsize=9)
+            axis.grid(alpha=0.25, linewidth=0.6)
+            axis.legend(fontsize=7)
+    figure.savefig(path, dpi=130)
+
+
+if __name__ == "__main__":
+    main()
