@@ -234,7 +234,7 @@ class CLI(LightningCLI):
         best = None if self._get(self.config_init, "trainer")["fast_dev_run"] else "best"
         if self.trainer.received_sigterm or self.trainer.interrupted:
             return
-        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best)
+        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
 
 
 def _option(arguments: list[str], name: str) -> str | None:

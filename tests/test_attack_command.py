@@ -215,6 +215,7 @@ def test_black_box_from_another_architecture_time_and_encoding(home: Path) -> No
     assert boxes["PGD/RGA"] == boxes["UniformNoise"] == "white"
     # judged on the target: its clean predictions are the same whatever was searched on
     assert len({cell["clean_correct"] for cell in found["cells"]}) == 1
+    assert found["config"]["substitute_digest"] not in (None, found["config"]["model_digest"])
 
 
 def test_a_mistake_is_one_line(

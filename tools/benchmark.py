@@ -7,8 +7,9 @@ The network is the VGG-11 of the paper with direct input and LIF neurons (leak 0
 hard reset), evaluated by forward passes, by input gradients and by training steps without the
 optimizer, which costs all the same. Every operation of every contender takes its turn, round after
 round in one process, so that whatever else the machine does falls on all alike; the first rounds
-are thrown away, and medians are reported. `floor` is the network's own convolutions and linear
-layers, on the very tensors that they meet in it, and nothing else.
+are thrown away, and medians are reported. `floor` is our network's convolutions and linear layers,
+each on the very tensor that it meets in the network, and nothing else; `batch norm`, `pooling` and
+`neurons` are the rest of it, measured in the same way.
 
 A peer's logits and STBP gradient are compared with ours before anything is timed. Written to
 --output: benchmark.json with every single time, and benchmark.png.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import json
 import os
 import platform
@@ -35,7 +37,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from snn_lightning import LIF, RGA, SNN, STBP, VGG11, Direct
+from snn_lightning import LIF, RGA, SNN, STBP, VGG11, Direct, Triangle
+from snn_lightning.neurons import Neuron
 from snn_lightning.provenance import provenance
 
 PEERS = {"spikingjelly": peers.spikingjelly, "snntorch": peers.snntorch, "norse": peers.norse}
@@ -74,12 +77,13 @@ def main() -> None:
         contender.module.to(args.device)
         contender.module.to(memory_format=faster_layout(args, contender, images, labels))
     table = {c.name: operations(args, c, images, labels) for c in contenders}
-    table["floor"] = floor(args, snn, images)
+    ours_alone = parts(args, snn, images)
+    table |= ours_alone
     seconds = interleaved(args, table)
     memory = {
         name: {what: measure_memory(args, run) for what, run in row.items()}
         for name, row in table.items()
-        if name != "floor"
+        if name not in ours_alone
     }
     result: dict[str, Any] = {
         "provenance": provenance(),
@@ -91,7 +95,7 @@ def main() -> None:
     }
     report(args, result)
     if args.growth:
-        del contenders, table
+        del contenders, table, ours_alone
         result["growth"] = growth(args)
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "benchmark.json").write_text(json.dumps(result, indent=1))
@@ -260,22 +264,38 @@ def operations(
     }
 
 
-def floor(args: argparse.Namespace, snn: SNN, images: Tensor) -> dict[str, Operation]:
-    """The network's convolutions and linear layers alone, forward and backward."""
-    layers = [m for m in snn.network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    inputs: list[Tensor] = []
-    hooks = [m.register_forward_pre_hook(lambda _, given: inputs.append(given[0])) for m in layers]
-    with torch.no_grad(), autocast(args):
-        snn(images)
-    for hook in hooks:
-        hook.remove()
-    with torch.no_grad(), autocast(args):
-        grads = [torch.randn_like(m(x)) for m, x in zip(layers, inputs, strict=True)]
+def parts(args: argparse.Namespace, snn: SNN, images: Tensor) -> dict[str, dict[str, Operation]]:
+    """Our network by kind of layer, each layer alone on the tensor that it meets in the network."""
+    snn = copy.deepcopy(snn)
+    kinds = {"floor": (nn.Conv2d, nn.Linear), "batch norm": nn.BatchNorm2d, "pooling": nn.AvgPool2d}
+    met: dict[str, list[tuple[Callable[[Tensor], Tensor], Tensor]]] = {kind: [] for kind in kinds}
+    met["neurons"] = []
 
-    def run(of_input: bool, of_weights: bool) -> None:
-        for index, (layer, x, grad) in enumerate(zip(layers, inputs, grads, strict=True)):
-            wanted = list(layer.parameters()) if of_weights else []
-            if of_input or (of_weights and index > 0):  # training wants no gradient of the image
+    def fire(neuron: Neuron, current: Tensor) -> Tensor:
+        met["neurons"].append((lambda x: neuron.simulate(x, Triangle()), current))
+        return neuron.simulate(current)
+
+    hooks = [
+        layer.register_forward_pre_hook(lambda layer, x, kind=kind: met[kind].append((layer, x[0])))
+        for kind, classes in kinds.items()
+        for layer in snn.network.modules()
+        if isinstance(layer, classes)
+    ]
+    with torch.no_grad(), autocast(args):
+        snn.network(snn.encoder(images), fire)
+        for hook in hooks:
+            hook.remove()
+        grads = {kind: [torch.randn_like(f(x)) for f, x in calls] for kind, calls in met.items()}
+
+    def run(kind: str, of_input: bool, of_weights: bool, steps: int | None = None) -> None:
+        snn.train(of_weights)
+        for index, (layer, x) in enumerate(met[kind]):
+            wanted = list(layer.parameters()) if of_weights and isinstance(layer, nn.Module) else []
+            grad = grads[kind][index]
+            if steps is not None and kind != "neurons":
+                x, grad = x[: steps * args.batch], grad[: steps * args.batch]
+            # Training wants no gradient of the image.
+            if of_input or (of_weights and (index > 0 or kind != "floor")):
                 x = x.detach().requires_grad_()
                 wanted.append(x)
             with torch.set_grad_enabled(bool(wanted)), autocast(args):
@@ -283,10 +303,19 @@ def floor(args: argparse.Namespace, snn: SNN, images: Tensor) -> dict[str, Opera
             if wanted:
                 torch.autograd.grad(y, wanted, grad)
 
+    def two_pass(kind: str) -> None:  # forward over T steps, forward and backward over one
+        run(kind, False, False)
+        if kind != "neurons":
+            run(kind, True, False, steps=1)
+
     return {
-        "forward": lambda: run(False, False),
-        "input gradient, STBP": lambda: run(True, False),
-        "training step": lambda: run(False, True),
+        kind: {
+            "forward": lambda kind=kind: run(kind, False, False),
+            "input gradient, STBP": lambda kind=kind: run(kind, True, False),
+            "input gradient, RGA": lambda kind=kind: two_pass(kind),
+            "training step": lambda kind=kind: run(kind, False, True),
+        }
+        for kind in met
     }
 
 
@@ -459,7 +488,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
         axis.remove()
     bars = figure.add_subplot(rows[0, 0].get_gridspec()[0, :])
     operations_ = list(result["seconds"]["snn_lightning"])
-    names = list(result["seconds"])
+    names = [*result["contenders"], "floor"]
     for index, name in enumerate(names):
         row = result["seconds"][name]
         at = [

@@ -170,9 +170,10 @@ def norse(snn: SNN) -> Contender:
 
 def paper(snn: SNN, folder: Path) -> Contender:
     """The code of the paper (putshua/SNN_attack_RGA), from a checkout of it. VGG-11 of width 1."""
-    for name in ("kornia", "kornia.filters", "kornia.filters.median"):  # imported, but not used
-        if importlib.util.find_spec(name.partition(".")[0]) is None or name in sys.modules:
-            sys.modules.setdefault(name, types.ModuleType(name)).MedianBlur = None  # type: ignore[attr-defined]
+    if "kornia" not in sys.modules and importlib.util.find_spec("kornia") is None:
+        for name in ("kornia", "kornia.filters", "kornia.filters.median"):  # imported, never used
+            sys.modules[name] = types.ModuleType(name)
+        sys.modules["kornia.filters.median"].MedianBlur = None  # type: ignore[attr-defined]
     models = _package("models", folder / "models")
 
     timesteps = snn.encoder.timesteps  # type: ignore[attr-defined]

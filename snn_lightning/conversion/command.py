@@ -69,6 +69,8 @@ def _save(source: dict[str, Any], state: dict[str, Tensor], timesteps: int, outp
     """A checkpoint like those of training, less what only the same run could go on with."""
     config = yaml.safe_load(source[CHECKPOINT_KEY]["config"])
     config["name"] = output.stem
+    for section in ("shuffle_test", "attack_evaluation", "firing_rates"):
+        config.pop(section, None)  # an analog network's; what spikes is watched as by default
     config["model"]["encoder"]["init_args"]["timesteps"] = timesteps
     config["model"]["network"]["init_args"]["neuron"] = {"class_path": "snn_lightning.ConvertedIF"}
     hyper_parameters = {"_instantiator": "lightning.pytorch.cli.instantiate_module"}

@@ -21,7 +21,7 @@ _BLOCK = 1024
 
 
 @triton.jit
-def _forward(
+def _forward(  # type: ignore[no-untyped-def]
     current,
     current_row,
     spikes,
@@ -58,7 +58,7 @@ def _forward(
 
 
 @triton.jit
-def _backward(
+def _backward(  # type: ignore[no-untyped-def]
     x,
     x_row,
     slope,

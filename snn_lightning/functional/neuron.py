@@ -111,7 +111,7 @@ def _fastest(device: torch.device, dtype: torch.dtype) -> ModuleType:
     neuron: tuple[Any, ...] = 0.9, 1.0, "hard", 0.25, True
     try:
         kernel = import_module(_KERNELS[device.type])
-        pairs = zip(
+        pairs: Any = zip(
             kernel.forward(current, *neuron), recursion.forward(current, *neuron), strict=True
         )
         return kernel if all(torch.equal(ours, theirs) for ours, theirs in pairs) else recursion

@@ -38,8 +38,8 @@ def curve(name: str, rows: Sequence[Mapping[str, Any]], folder: Path) -> Path:
             x, [100 * row["asr"] for row in line], marker="o", markersize=3, label=label
         )
         axis.fill_between(x, low, high, color=drawn.get_color(), alpha=0.15, linewidth=0)
-    n = rows[0]["clean_correct"]
-    axis.set(xlabel=AXES[name], ylabel=f"attack success rate (%), of {n} images", ylim=(-3, 103))
+    n = rows[0]["n"]
+    axis.set(xlabel=AXES[name], ylabel=f"attack success rate (%), n = {n}", ylim=(-3, 103))
     axis.grid(alpha=0.25, linewidth=0.6)
     axis.legend(fontsize=8)
     path = folder / f"curve_{name}.png"
