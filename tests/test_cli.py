@@ -14,6 +14,7 @@ import pytest
 import torch
 import writers
 
+from snn_lightning.callbacks import RunReport
 from snn_lightning.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -113,6 +114,15 @@ def test_two_processes_count_as_one_does(trained: tuple[Path, str], tmp_path: Pa
     assert two["attacks"] == one["attacks"]
     assert two["shuffle"] == one["shuffle"]
     assert two["clean_acc"] == pytest.approx(one["clean_acc"], abs=1e-6)
+
+
+def test_testing_the_best_epoch_does_not_forget_the_later_ones() -> None:
+    report = RunReport()
+    report.history = [{"epoch": 1.0}, {"epoch": 2.0}]
+    report.load_state_dict({"history": [{"epoch": 1.0}]})
+    assert len(report.history) == 2
+    report.load_state_dict({"history": [{"epoch": float(k)} for k in (1, 2, 3)]})
+    assert len(report.history) == 3
 
 
 def test_an_interrupted_run_goes_on_where_it_was() -> None:

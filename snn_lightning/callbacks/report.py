@@ -44,7 +44,9 @@ class RunReport(Callback):
         return {"history": self.history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.history = state_dict["history"]
+        # testing the best checkpoint restores it too: the epochs after it are not to be forgotten
+        if len(state_dict["history"]) > len(self.history):
+            self.history = state_dict["history"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         row = {name: float(value) for name, value in trainer.callback_metrics.items()}
