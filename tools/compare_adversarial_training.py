@@ -21,6 +21,7 @@ import multiprocessing
 import resource
 import statistics
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -129,9 +130,11 @@ def make_run(args: argparse.Namespace, cell: Cell, classes: int) -> Run:
     torch.manual_seed(cell.seed)
     snn = make_snn(args, classes).train()
     decay = 0.0 if cell.name == "rat" else args.weight_decay
-    optimizer = torch.optim.SGD(
-        snn.parameters(), lr=args.lr, momentum=0.9, weight_decay=decay, nesterov=False
-    )
+    optimizer: torch.optim.Optimizer
+    if args.optimizer == "sgd":
+        optimizer = torch.optim.SGD(snn.parameters(), args.lr, momentum=0.9, weight_decay=decay)
+    else:
+        optimizer = torch.optim.AdamW(snn.parameters(), args.lr, weight_decay=decay)
     return Run(snn, objective(cell.name), optimizer)
 
 
@@ -168,7 +171,7 @@ def train(args: argparse.Namespace, cell: Cell) -> dict[str, Any]:
     spent, step, epoch, due = 0.0, 0, 0, [i / args.points for i in range(1, args.points + 1)]
     curve: list[dict[str, float]] = []
     epoch_seconds: list[float] = []
-    accuracy = 0.0
+    recent: deque[float] = deque(maxlen=len(loader))  # training accuracies of an epoch's batches
 
     def progress() -> float:
         if cell.seconds is not None:
@@ -186,7 +189,7 @@ def train(args: argparse.Namespace, cell: Cell) -> dict[str, Any]:
             for group in run.optimizer.param_groups:
                 group["lr"] = rate
             key = (cell.seed, epoch, index)
-            accuracy += (run.step(images, labels.to(args.device), key) - accuracy) / 50
+            recent.append(run.step(images, labels.to(args.device), key))
             spent += now(args) - started
             step += 1
             if math.isnan(memory) and step == 10:  # before an evaluation could raise the peak
@@ -198,7 +201,11 @@ def train(args: argparse.Namespace, cell: Cell) -> dict[str, Any]:
                 curve.append(
                     {"seconds": spent, "epoch": epoch + (index + 1) / len(loader), **scores}
                 )
-                print(f"{cell}: {progress():4.0%}  train {accuracy:.1%}  {curve[-1]}", flush=True)
+                shown = {name: round(value, 3) for name, value in curve[-1].items()}
+                print(
+                    f"{cell} {progress():4.0%} train {statistics.mean(recent):.3f} {shown}",
+                    flush=True,
+                )
             if progress() >= 1:
                 break
         else:
@@ -214,7 +221,7 @@ def train(args: argparse.Namespace, cell: Cell) -> dict[str, Any]:
         "train_seconds": spent,
         "seconds_per_epoch": typical,
         "peak_memory_mib": memory,
-        "train_acc": accuracy,
+        "train_acc": statistics.mean(recent),
         **{name: value for name, value in curve[-1].items() if name not in ("seconds", "epoch")},
         "curve": curve,
         "arguments": {k: v for k, v in vars(args).items() if k not in ("out", "objectives")},
@@ -320,6 +327,7 @@ def settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timesteps", type=int, default=4)
     parser.add_argument("--leak", type=float, default=0.9)
     parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--optimizer", choices=["sgd", "adamw"], default="sgd")
     parser.add_argument("--lr", type=float, default=0.1, help="at the start; cosine to 0")
     parser.add_argument("--weight-decay", type=float, default=5e-4, help="RAT: none, as published")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
