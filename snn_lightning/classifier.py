@@ -76,6 +76,8 @@ class SNNClassifier(L.LightningModule):
             torch's (epoch by epoch); None: a constant rate.
         seed: of the evaluation's randomness (Poisson input, random starts), kept apart from
             training's.
+        compile: train through torch.compile, which pays where its compilation (a minute or more)
+            is short beside the run. Evaluation and crafting stay as they are, to the last bit.
 
     Logs train/loss, train/acc, lr, and val/loss, val/acc, test/loss, test/acc.
     """
@@ -91,6 +93,7 @@ class SNNClassifier(L.LightningModule):
         ),
         lr_scheduler: LRSchedulerCallable | None = None,
         seed: int = 0,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         if _given_hyperparameters.get() is not None:  # from the command line: plain types
@@ -100,6 +103,10 @@ class SNNClassifier(L.LightningModule):
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.seed = seed
+        # A view of its own, in a list, so that it is no submodule: the weights are listed once.
+        self._compiled = [self.snn.replace()] if compile else []
+        for view in self._compiled:
+            view.compile()
 
     def forward(self, images: Tensor) -> Tensor:
         return self.snn(images)
@@ -107,7 +114,8 @@ class SNNClassifier(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
         key = (self.seed, self.current_epoch, self.global_batch(batch_idx))
-        loss, logits = self.objective(self.snn, images, labels, key)
+        snn = self._compiled[0] if self._compiled else self.snn
+        loss, logits = self.objective(snn, images, labels, key)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss.item()} at step {self.global_step}: lower the learning rate, "

@@ -28,6 +28,7 @@ import snn_lightning.data
 from snn_lightning.callbacks import (
     AttackEvaluation,
     FiringRates,
+    Guards,
     LastCheckpoint,
     RunReport,
     ShuffleTest,
@@ -272,7 +273,7 @@ def main(args: ArgsType = None) -> None:
             trainer_defaults={
                 "use_distributed_sampler": False,
                 "inference_mode": False,
-                "callbacks": [RunReport(), LastCheckpoint()],
+                "callbacks": [RunReport(), LastCheckpoint(), Guards()],
             },
             save_config_kwargs={"overwrite": True},  # only a resumed run finds one in its folder
             seed_everything_default=42,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from program import UNWATCHED
 
 from snn_lightning import ConvertedIF, SNNClassifier
 from snn_lightning.cli import main
@@ -17,7 +18,7 @@ SMALL = [
     "--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false",
     "--data.init_args.train_samples", "128", "--data.init_args.val_samples", "50",
     "--data.init_args.test_samples", "50",
-    "--attack_evaluation.batches", "1", "--attack_evaluation.test_batches", "1",
+    "--attack_evaluation.batches", "1",
 ]  # fmt: skip
 
 
@@ -33,7 +34,7 @@ def analog(neuron: str) -> Path:
         "--data", "Digits", "--model.encoder.init_args.mean", "[0.3]",
         "--model.encoder.init_args.std", "[0.35]", "--model.network.init_args.in_channels", "1",
         "--model.network.init_args.width", "0.0625",
-        "--model.network.init_args.neuron", neuron, *SMALL,
+        "--model.network.init_args.neuron", neuron, *SMALL, *UNWATCHED,
     ])  # fmt: skip
     return Path(f"runs/{neuron}/version_0/checkpoints/best.ckpt")
 
@@ -50,7 +51,7 @@ def test_convert_then_test_then_train(neuron: str, capsys: pytest.CaptureFixture
     assert Path("out/snn.png").stat().st_size > 1000
     saved = torch.load("out/snn.ckpt", weights_only=True)["state_dict"]
 
-    main(["test", "--ckpt_path", "out/snn.ckpt", "--shuffle_test.test_batches", "1"])
+    main(["test", "--ckpt_path", "out/snn.ckpt", *UNWATCHED, "--shuffle_test.test_batches", "1"])
     results = json.loads(Path("runs/snn/version_0/results.json").read_text())
     assert results["clean_acc"] == pytest.approx(rows["accuracy"][-1]["accuracy"])
     assert results["shuffle"]["n"] > 0
@@ -68,7 +69,7 @@ def test_convert_then_test_then_train(neuron: str, capsys: pytest.CaptureFixture
     assert "spikes already" in capsys.readouterr().err
 
     if neuron == "QCFS":  # fine-tuning: a converted checkpoint is where training starts
-        main(["fit", "--ckpt_path", "out/snn.ckpt", "--name", "tuned"])
+        main(["fit", "--ckpt_path", "out/snn.ckpt", "--name", "tuned", *UNWATCHED])
         tuned = torch.load("runs/tuned/version_0/checkpoints/last.ckpt", weights_only=True)
         key = "snn.network.stages.0.neuron.threshold"
         assert torch.equal(tuned["state_dict"][key], saved[key])

@@ -9,7 +9,8 @@ optimizer, which costs all the same. Every operation of every contender takes it
 round in one process, so that whatever else the machine does falls on all alike; the first rounds
 are thrown away, and medians are reported. `floor` is our network's convolutions and linear layers,
 each on the very tensor that it meets in the network, and nothing else; `batch norm`, `pooling` and
-`neurons` are the rest of it, measured in the same way.
+`neurons` are the rest of it, measured in the same way. `loader` is a training batch of CIFAR-10's
+size out of 50,000 images, cropped, mirrored, cut out and on the device.
 
 A peer's logits and STBP gradient are compared with ours before anything is timed. Written to
 --output: benchmark.json with every single time, and benchmark.png.
@@ -20,6 +21,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import itertools
 import json
 import os
 import platform
@@ -31,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import benchmark_peers as peers
+import numpy as np
 import torch
 from benchmark_peers import Contender
 from matplotlib.figure import Figure
@@ -38,6 +41,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from snn_lightning import LIF, RGA, SNN, STBP, VGG11, Direct, Triangle
+from snn_lightning.data import DataModule
+from snn_lightning.data.base import Source
 from snn_lightning.neurons import Neuron
 from snn_lightning.provenance import provenance
 
@@ -57,6 +62,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=7, help="n of every median")
     parser.add_argument("--warmup", type=int, default=2, help="rounds that are thrown away")
+    parser.add_argument("--operations", nargs="*", default=[""], help="parts of their names")
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
     parser.add_argument("--paper-code", type=Path, help="a checkout of putshua/SNN_attack_RGA")
     parser.add_argument("--growth", action="store_true", help="also over T, batch and width")
@@ -77,11 +83,11 @@ def main() -> None:
         contender.module.to(args.device)
         contender.module.to(memory_format=faster_layout(args, contender, images, labels))
     table = {c.name: operations(args, c, images, labels) for c in contenders}
-    ours_alone = parts(args, snn, images)
+    ours_alone = parts(args, snn, images) | loader(args)
     table |= ours_alone
     seconds = interleaved(args, table)
     memory = {
-        name: {what: measure_memory(args, run) for what, run in row.items()}
+        name: {what: measure_memory(args, row[what]) for what in seconds[name]}
         for name, row in table.items()
         if name not in ours_alone
     }
@@ -319,6 +325,27 @@ def parts(args: argparse.Namespace, snn: SNN, images: Tensor) -> dict[str, dict[
     }
 
 
+class RandomImages(DataModule):
+    """As many as CIFAR-10 has for training and test, of its size."""
+
+    def read(self) -> Source:
+        random = np.random.default_rng(0)
+        images = random.integers(0, 256, (60_000, 3, 32, 32), np.uint8)
+        labels = random.integers(0, 10, 60_000)
+        return Source(images, labels, np.arange(60_000) >= 50_000, [str(i) for i in range(10)])
+
+
+def loader(args: argparse.Namespace) -> dict[str, dict[str, Operation]]:
+    data = RandomImages(args.batch, crop_padding=4, flip=True, cutout=8)
+    batches = itertools.chain.from_iterable(itertools.repeat(data.train_dataloader()))
+
+    def load() -> None:
+        images, labels = next(batches)
+        data.augment(images.to(args.device)).float().div_(255), labels.to(args.device)
+
+    return {"loader": {"training step": load}}
+
+
 def autocast(args: argparse.Namespace) -> torch.autocast:
     kind = torch.device(args.device).type
     return torch.autocast(kind, torch.bfloat16, enabled=args.precision == "bfloat16")
@@ -344,14 +371,15 @@ def interleaved(
     seconds: dict[str, dict[str, list[float]]] = {
         name: {what: [] for what in row} for name, row in table.items()
     }
-    for what in dict.fromkeys(what for row in table.values() for what in row):
+    everything = dict.fromkeys(what for row in table.values() for what in row)
+    for what in (what for what in everything if any(part in what for part in args.operations)):
         for round_ in range(args.warmup + args.repeats):
             for name, row in table.items():
                 if what in row:
                     elapsed = timed(args, row[what])
                     if round_ >= args.warmup:
                         seconds[name][what].append(elapsed)
-    return seconds
+    return {name: {w: s for w, s in row.items() if s} for name, row in seconds.items()}
 
 
 def measure_memory(args: argparse.Namespace, run: Operation) -> dict[str, float | None]:
@@ -470,14 +498,15 @@ def report(args: argparse.Namespace, result: dict[str, Any]) -> None:
                 f"{memory[key]:10.0f}" if memory.get(key) is not None else f"{'-':>10}"
                 for key in ("saved", "peak")
             ]
-            print(f"{what:28}{name:16}{median:9.3f}{median / base:9.2f}{over}{''.join(cells)}")
+            print(f"{what:28}{name:16}{median:9.4f}{median / base:9.2f}{over}{''.join(cells)}")
     rga, stbp = (f"input gradient, {estimator}" for estimator in ("RGA", "STBP"))
-    ratio = statistics.median(reference[rga]) / statistics.median(reference[stbp])
-    memory = result["memory"]["snn_lightning"]
-    print(
-        f"RGA / STBP: {ratio:.2f} of the time, "
-        f"{memory[rga]['saved'] / memory[stbp]['saved']:.2f} of the bytes kept"
-    )
+    if {rga, stbp} <= reference.keys():
+        ratio = statistics.median(reference[rga]) / statistics.median(reference[stbp])
+        memory = result["memory"]["snn_lightning"]
+        print(
+            f"RGA / STBP: {ratio:.2f} of the time, "
+            f"{memory[rga]['saved'] / memory[stbp]['saved']:.2f} of the bytes kept"
+        )
 
 
 def plot(result: dict[str, Any], path: Path) -> None:

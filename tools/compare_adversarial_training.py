@@ -23,7 +23,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def make_data(args: argparse.Namespace, seed: int) -> DataModule:
 
 def make_snn(args: argparse.Namespace, classes: int) -> SNN:
     mean, std = (None, None) if args.data is None else (MEAN, STD)
-    network = VGG11(classes, width=args.width, neuron=LIF(leak=args.leak))
+    network = VGG11(classes, width=args.width, neuron=LIF(args.leak, args.threshold))
     return SNN(Direct(args.timesteps, mean, std), network, STBP()).to(args.device)
 
 
@@ -326,6 +326,7 @@ def settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=float, default=0.25, help="share of VGG-11's channels")
     parser.add_argument("--timesteps", type=int, default=4)
     parser.add_argument("--leak", type=float, default=0.9)
+    parser.add_argument("--threshold", type=float, default=1.0)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--optimizer", choices=["sgd", "adamw"], default="sgd")
     parser.add_argument("--lr", type=float, default=0.1, help="at the start; cosine to 0")
@@ -351,6 +352,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--points", type=int, default=4, help="evaluations along a run")
     parser.add_argument("--watch-samples", type=int, default=256, help="of those before the last")
     parser.add_argument("--evaluation-seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="cells trained at a time")
     parser.add_argument("--out", type=Path, default=Path("runs/adversarial_training"))
     return parser.parse_args()
 
@@ -360,18 +362,22 @@ def main() -> None:
     folder = args.out / "cells"
     folder.mkdir(parents=True, exist_ok=True)
     make_data(args, args.seeds[0])  # decoded once, before any cell
-    for cell in cells(args):
-        path = folder / f"{cell}.json"
-        if path.exists():
-            continue
-        # a process of its own: its peak memory is the cell's
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            result = pool.submit(train, args, cell).result()
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(result, indent=1) + "\n")
-        partial.replace(path)
+    with ThreadPoolExecutor(args.jobs) as jobs:
+        for _ in jobs.map(lambda cell: measure(args, cell), cells(args)):
+            pass  # an error is raised here
     report(args.out)
+
+
+def measure(args: argparse.Namespace, cell: Cell) -> None:
+    """Train a cell in a process of its own, whose peak memory is the cell's, unless it was."""
+    path = args.out / "cells" / f"{cell}.json"
+    if path.exists():
+        return
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        result = pool.submit(train, args, cell).result()
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(result, indent=1) + "\n")
+    partial.replace(path)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What watches a run: the shuffle test, attacks, firing rates, and the report they end in."""
+"""What watches a run: shuffle test, attacks, firing rates, guards, and the report they end in."""
 
 from snn_lightning.callbacks.checkpoint import LastCheckpoint
 from snn_lightning.callbacks.evaluation import (
@@ -7,12 +7,14 @@ from snn_lightning.callbacks.evaluation import (
     FiringRates,
     ShuffleTest,
 )
+from snn_lightning.callbacks.guards import Guards
 from snn_lightning.callbacks.report import RunReport
 
 __all__ = [
     "AttackEvaluation",
     "Evaluation",
     "FiringRates",
+    "Guards",
     "LastCheckpoint",
     "RunReport",
     "ShuffleTest",

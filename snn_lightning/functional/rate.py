@@ -23,10 +23,13 @@ def rate_slope(
     """
     knee = (1 - leak) * threshold
     steep = (1 - gamma * knee) / (beta * threshold - knee)
-    inside = (current == current.clamp(0, beta * threshold)).to(current.dtype)
-    if knee == 0:
-        return inside.mul_(steep)
-    return inside.mul_(torch.where(current <= knee, inside.new_tensor(gamma), steep))
+    current = current.detach()
+    slope, mask = torch.empty_like(current), torch.empty_like(current)
+    # 0 and 1 written straight into floats: booleans would cost a conversion each
+    torch.ge(current, 0, out=slope).mul_(gamma if knee > 0 else steep)
+    if knee > 0:
+        slope.add_(torch.gt(current, knee, out=mask), alpha=steep - gamma)
+    return slope.mul_(torch.le(current, beta * threshold, out=mask))
 
 
 class _Replay(torch.autograd.Function):

@@ -83,8 +83,8 @@ class RateReuseSearch(RateEstimator):
         def fire(neuron: Neuron, x: Tensor) -> Tensor:
             last, now = layers.pop(0), x.detach()
             slope = self.settings.estimator.slope(neuron, now, last.rate, last.note)
-            mean_slope = (slope + last.slope).mul_(0.5)
-            rate = torch.addcmul(last.rate, mean_slope, now - last.current)
+            twice = slope + last.slope
+            rate = torch.addcmul(last.rate, twice, now - last.current, value=0.5)
             rate.clamp_(0, neuron.height)
             memory.layers.append(_Layer(now, rate, slope, last.note))
             return F.replay(x, rate, slope)
