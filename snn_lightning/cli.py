@@ -153,6 +153,8 @@ class CLI(LightningCLI):
         if saved is not None:
             # As the first config: whatever follows on the command line wins.
             arguments[1:1] = ["--config", saved]
+        if arguments[:1] in (["validate"], ["test"]):  # RunReport prints the one table
+            arguments[1:1] = ["--verbose", "false"]
         self.config = parser.parse_args(arguments)
         subconfig = self.config[self.config.subcommand]
         if subconfig.name is None:

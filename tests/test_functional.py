@@ -176,6 +176,37 @@ def test_rate_slope_is_continuous_in_the_rate() -> None:
         assert rate.item() == pytest.approx(1, abs=1e-4)
 
 
+AFFINE = {
+    "conv": nn.Conv2d(3, 4, 3, padding=1),
+    "conv, channels last": nn.Conv2d(3, 4, 3, padding=1).to(memory_format=torch.channels_last),
+    "conv of every kind": nn.Conv2d(6, 4, (3, 2), (2, 1), (1, 2), (1, 2), groups=2),
+    "conv, padding by name": nn.Conv2d(3, 4, 3, padding="same"),
+    "conv, batch norm, pooling": nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AvgPool2d(2), nn.Conv2d(4, 2, 1, bias=False)
+    ).eval(),
+    "linear": nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 5), nn.Linear(5, 2, bias=False)),
+}
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("layer", AFFINE.values(), ids=AFFINE)
+def test_a_linearised_layer_has_its_gradient(layer: nn.Module, autocast: bool) -> None:
+    channels = 6 if getattr(layer, "groups", 1) == 2 else 3
+    images = torch.rand(2, channels, 8, 8, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        value = layer(images)
+        with F.Linearised():
+            linear = layer(images)
+    assert (linear.shape, linear.dtype) == (value.shape, value.dtype)
+    assert linear.requires_grad
+    weights = torch.rand_like(value)
+    (expected,) = torch.autograd.grad((value * weights).sum(), images)
+    (linear * weights).sum().backward()
+    tolerance = {"rtol": 0.02, "atol": 0.02} if autocast else {}
+    torch.testing.assert_close(images.grad, expected, **tolerance)
+    assert all(parameter.grad is None for parameter in layer.parameters())
+
+
 def test_replay_and_graft_keep_the_value_and_set_the_gradient() -> None:
     current, rate, slope = (torch.rand(1, 4, requires_grad=i == 0) for i in range(3))
     replayed = F.replay(current, rate, slope)

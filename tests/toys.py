@@ -158,10 +158,19 @@ def unrolled_rga(snn: SNN, images: Tensor, beta: float = 2.0, gamma: float = 0.2
     return snn.network(current, replay).mean(0)
 
 
+def image_gradient(logits: Tensor, images: Tensor) -> list[Tensor]:
+    """Gradient of a fixed function of the logits, for the images."""
+    return _gradients(logits, [images])
+
+
 def gradients(snn: SNN, logits: Tensor, images: Tensor) -> list[Tensor]:
     """Gradients of a fixed function of the logits, for the images and then every parameter."""
+    return _gradients(logits, [images, *snn.parameters()])
+
+
+def _gradients(logits: Tensor, inputs: list[Tensor]) -> list[Tensor]:
     weights = torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype).view_as(logits).cos()
-    return list(torch.autograd.grad((logits * weights).sum(), [images, *snn.parameters()]))
+    return list(torch.autograd.grad((logits * weights).sum(), inputs))
 
 
 def assert_same(found: list[Tensor], expected: list[Tensor], tolerance: float = 1e-10) -> None:

@@ -26,6 +26,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -87,9 +88,10 @@ def main() -> None:
     table |= ours_alone
     seconds = interleaved(args, table)
     memory = {
-        name: {what: measure_memory(args, row[what]) for what in seconds[name]}
-        for name, row in table.items()
-        if name not in ours_alone
+        c.name: {
+            what: measure_memory(args, c.module, table[c.name][what]) for what in seconds[c.name]
+        }
+        for c in contenders
     }
     result: dict[str, Any] = {
         "provenance": provenance(),
@@ -373,6 +375,7 @@ def interleaved(
     }
     everything = dict.fromkeys(what for row in table.values() for what in row)
     for what in (what for what in everything if any(part in what for part in args.operations)):
+        print(f"\ttiming: {what}", file=sys.stderr, flush=True)
         for round_ in range(args.warmup + args.repeats):
             for name, row in table.items():
                 if what in row:
@@ -382,15 +385,18 @@ def interleaved(
     return {name: {w: s for w, s in row.items() if s} for name, row in seconds.items()}
 
 
-def measure_memory(args: argparse.Namespace, run: Operation) -> dict[str, float | None]:
+def measure_memory(
+    args: argparse.Namespace, module: nn.Module, run: Operation
+) -> dict[str, float | None]:
     """MiB: kept for the backward pass (each storage once, no weights), and the peak above rest.
 
     The peak is the allocator's on CUDA; on Linux the resident set's, sampled, and so approximate.
     """
     kept: dict[int, tuple[Tensor, int]] = {}  # holding on to the tensors keeps addresses unique
+    weights = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
 
     def pack(x: Tensor) -> Tensor:
-        if not isinstance(x, nn.Parameter) and not (x.is_leaf and x.requires_grad):
+        if x.untyped_storage().data_ptr() not in weights:  # transposed ones are views of them
             kept[x.untyped_storage().data_ptr()] = x, x.untyped_storage().nbytes()
         return x
 
@@ -461,9 +467,10 @@ def growth(args: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
             rounds = interleaved(args, table)
             row: dict[str, Any] = {axis: value}
             for name, operation in table.items():
+                (module,) = (c.module for c in contenders if name.startswith(c.name))
                 row[name] = {
                     "seconds": statistics.median(rounds[name]["gradient"]),
-                    **measure_memory(args, operation["gradient"]),
+                    **measure_memory(args, module, operation["gradient"]),
                 }
             curves[axis].append(row)
             cells = [

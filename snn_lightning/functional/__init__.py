@@ -7,6 +7,7 @@ CVPR 2023.
 
 from snn_lightning.functional.coding import poisson, shuffle_spikes
 from snn_lightning.functional.layout import mean_step
+from snn_lightning.functional.linearised import Linearised
 from snn_lightning.functional.neuron import lif, lif_trace
 from snn_lightning.functional.random import seeded
 from snn_lightning.functional.rate import graft, rate_slope, replay
@@ -14,6 +15,7 @@ from snn_lightning.functional.recursion import Reset, SurrogateFn
 from snn_lightning.functional.views import evaluation_view, over_time, search_view, view
 
 __all__ = [
+    "Linearised",
     "Reset",
     "SurrogateFn",
     "evaluation_view",

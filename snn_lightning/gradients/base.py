@@ -33,40 +33,47 @@ class GradientEstimator:
 class RateEstimator(GradientEstimator):
     """A gradient that knows of each neuron's T steps only how its rate follows its mean current.
 
-    Pass 1, without a graph, simulates T steps and keeps each neuron's rate. Pass 2, with a graph,
-    runs one step: it replays those rates forward and multiplies by `slope` backward. The logits are
-    a mean over time and the slope does not vary in time, hence neither does the gradient of any
+    Pass 1, without a graph, simulates T steps and notes each neuron's `slope`, dr/dI. Pass 2, with
+    a graph, is one step of the network with every neuron replaced by its slope. The logits are a
+    mean over time and the slope does not vary in time, hence neither does the gradient of any
     spike; between neurons everything is affine in evaluation mode. So one step carries the gradient
     of all T exactly. With batch statistics it does not, and the estimator refuses.
+
+    The gradient is the images'; the weights get none.
     """
 
     def observe(self, neuron: Neuron, current: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Pass 1: current (T, N, *) -> spikes (T, N, *), and a note (1, N, *) for `slope`."""
+        """Current (T, N, *) -> spikes (T, N, *), and a note (1, N, *) for `slope`."""
         return neuron.simulate(current), None
 
-    def slope(self, neuron: Neuron, current: Tensor, rate: Tensor, note: Tensor | None) -> Tensor:
-        """Pass 2: mean current, mean output and the note, all (1, N, *) -> their slope dr/dI."""
+    def slope(self, neuron: Neuron, current: Tensor, output: Tensor, note: Tensor | None) -> Tensor:
+        """dr/dI (1, N, *).
+
+        Args:
+            neuron: whose slope it is.
+            current: its mean over time (1, N, *).
+            output: what the neuron gave, over time (T, N, *) or its mean (1, N, *).
+            note: of `observe`.
+        """
         raise NotImplementedError
 
     def __call__(self, network: SpikingNetwork, current: Tensor) -> Tensor:
         refuse_batch_statistics(network, type(self).__name__)
-        if not torch.is_grad_enabled():
+        if not (torch.is_grad_enabled() and current.requires_grad):
             return simulate(network, current)
-        recorded: list[tuple[Tensor, Tensor | None]] = []
+        slopes: list[Tensor] = []
 
-        def record(neuron: Neuron, x: Tensor) -> Tensor:
+        def observe(neuron: Neuron, x: Tensor) -> Tensor:
             spikes, note = self.observe(neuron, x)
-            recorded.append((mean_step(spikes), note))
+            slopes.append(self.slope(neuron, mean_step(x), spikes, note))
             return spikes
 
-        def fire(neuron: Neuron, x: Tensor) -> Tensor:
-            # pop, not next(iterator): the latter breaks a compiled graph at every layer
-            rate, note = recorded.pop(0)
-            return F.replay(x, rate, self.slope(neuron, x.detach(), rate, note))
-
         with torch.no_grad():
-            logits = network(current, record).mean(0)
-        return F.graft(logits, network(mean_step(current), fire).mean(0))
+            logits = network(current, observe).mean(0)
+        with F.Linearised():
+            # pop, not next(iterator): the latter breaks a compiled graph at every layer
+            linear = network(mean_step(current), lambda neuron, x: slopes.pop(0) * x)
+        return F.graft(logits, linear.mean(0))
 
 
 def simulate(network: SpikingNetwork, current: Tensor) -> Tensor:

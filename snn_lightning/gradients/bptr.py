@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from snn_lightning.functional import mean_step
 from snn_lightning.gradients.base import RateEstimator
 from snn_lightning.neurons import Neuron
 
@@ -18,5 +19,5 @@ class BPTR(RateEstimator):
     (putshua/SNN-RAT), which is what was checked; the paper's equation was not.
     """
 
-    def slope(self, neuron: Neuron, current: Tensor, rate: Tensor, note: Tensor | None) -> Tensor:
-        return (rate != 0).to(rate.dtype)
+    def slope(self, neuron: Neuron, current: Tensor, output: Tensor, note: Tensor | None) -> Tensor:
+        return (mean_step(output) != 0).to(output.dtype)

@@ -37,6 +37,6 @@ class HART(RateEstimator):
         spikes, potential = neuron.trace(current)
         return spikes, mean_step(self.surrogate(potential))
 
-    def slope(self, neuron: Neuron, current: Tensor, rate: Tensor, note: Tensor | None) -> Tensor:
+    def slope(self, neuron: Neuron, current: Tensor, output: Tensor, note: Tensor | None) -> Tensor:
         assert note is not None
         return note

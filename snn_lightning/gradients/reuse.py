@@ -64,9 +64,9 @@ class RateReuseSearch(RateEstimator):
     def observe(self, neuron: Neuron, current: Tensor) -> tuple[Tensor, Tensor | None]:
         return self.settings.estimator.observe(neuron, current)
 
-    def slope(self, neuron: Neuron, current: Tensor, rate: Tensor, note: Tensor | None) -> Tensor:
-        slope = self.settings.estimator.slope(neuron, current, rate, note)
-        self.memory.layers.append(_Layer(current, rate, slope, note))
+    def slope(self, neuron: Neuron, current: Tensor, output: Tensor, note: Tensor | None) -> Tensor:
+        slope = self.settings.estimator.slope(neuron, current, output, note)
+        self.memory.layers.append(_Layer(current, mean_step(output), slope, note))
         return slope
 
     def __call__(self, network: SpikingNetwork, current: Tensor) -> Tensor:

@@ -28,5 +28,5 @@ class RGA(RateEstimator):
         if not self.gamma >= 0:
             raise ValueError(f"{self!r}: gamma must be >= 0")
 
-    def slope(self, neuron: Neuron, current: Tensor, rate: Tensor, note: Tensor | None) -> Tensor:
+    def slope(self, neuron: Neuron, current: Tensor, output: Tensor, note: Tensor | None) -> Tensor:
         return neuron.rate_slope(current, self.beta, self.gamma)
