@@ -44,6 +44,7 @@ from torch.nn.functional import cross_entropy
 from snn_lightning import LIF, RGA, SNN, STBP, VGG11, Direct, Triangle
 from snn_lightning.data import DataModule
 from snn_lightning.data.base import Source
+from snn_lightning.functional import Linearised
 from snn_lightning.neurons import Neuron
 from snn_lightning.provenance import provenance
 
@@ -311,10 +312,11 @@ def parts(args: argparse.Namespace, snn: SNN, images: Tensor) -> dict[str, dict[
             if wanted:
                 torch.autograd.grad(y, wanted, grad)
 
-    def two_pass(kind: str) -> None:  # forward over T steps, forward and backward over one
+    def two_pass(kind: str) -> None:  # forward over T steps, backward over one
         run(kind, False, False)
         if kind != "neurons":
-            run(kind, True, False, steps=1)
+            with Linearised():
+                run(kind, True, False, steps=1)
 
     return {
         kind: {

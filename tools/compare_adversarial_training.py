@@ -3,12 +3,12 @@
     python tools/compare_adversarial_training.py --data data/cifar10 --epochs 20 --seeds 0 1
     python tools/compare_adversarial_training.py --data data/cifar10 --seconds 1800 --seeds 0 1
 
-Every overlay of configs/adversarial is one row, and natural training is another. A cell is a row, a
-seed and a budget: it trains in a process of its own and leaves OUT/cells/*.json, and is not trained
-again when the command is repeated after a kill. Robust accuracy is always the worst case per sample
-over PGD-20 with STBP and PGD-20 with RGA, on test images. The table (OUT/table.md, .csv, .json) and
-the plot of robust accuracy against training time (OUT/robust_accuracy.png) are made of all cells
-that OUT holds.
+Every overlay of configs/adversarial is one row, and natural training is another. A cell is a row,
+a seed and a budget: it trains in a process of its own and leaves OUT/cells/*.json and its weights
+beside it, and is not trained again when the command is repeated after a kill. Robust accuracy is
+always the worst case per sample over PGD-20 with STBP and PGD-20 with RGA, on test images. The
+table (OUT/table.md, .csv, .json) and the plot of robust accuracy against training time
+(OUT/robust_accuracy.png) are made of all cells that OUT holds.
 """
 
 from __future__ import annotations
@@ -161,8 +161,11 @@ def evaluate(snn: SNN, data: DataModule, samples: int, device: str, seed: int) -
     return {"n": n, **{f"{name}_acc": count / n for name, count in counts.items()}}
 
 
-def train(args: argparse.Namespace, cell: Cell) -> dict[str, Any]:
-    """Train one cell and measure it; evaluations do not count as training time."""
+def train(args: argparse.Namespace, cell: Cell) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Train one cell and measure it; evaluations do not count as training time.
+
+    Returns what was measured, and the weights by the names that an `SNNClassifier` gives them.
+    """
     torch.set_num_threads(args.threads)
     data = make_data(args, cell.seed)
     run = make_run(args, cell, data.num_classes)
@@ -212,7 +215,7 @@ def train(args: argparse.Namespace, cell: Cell) -> dict[str, Any]:
             epoch_seconds.append(spent - began_epoch)
         epoch += 1
     typical = statistics.median(epoch_seconds) if epoch_seconds else spent / step * len(loader)
-    return {
+    result = {
         "objective": cell.name,
         "repr": repr(run.objective),
         "seed": cell.seed,
@@ -227,6 +230,7 @@ def train(args: argparse.Namespace, cell: Cell) -> dict[str, Any]:
         "arguments": {k: v for k, v in vars(args).items() if k not in ("out", "objectives")},
         **provenance(),
     }
+    return result, {f"snn.{name}": value.cpu() for name, value in run.snn.state_dict().items()}
 
 
 def table(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -374,7 +378,8 @@ def measure(args: argparse.Namespace, cell: Cell) -> None:
     if path.exists():
         return
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        result = pool.submit(train, args, cell).result()
+        result, weights = pool.submit(train, args, cell).result()
+    torch.save({"state_dict": weights}, path.with_suffix(".ckpt"))
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(result, indent=1) + "\n")
     partial.replace(path)
