@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from toys import make_snn
 
-from snn_lightning import RGA, STBP, Arctan, Triangle
+from snn_lightning import RGA, STBP, Arctan, SNNClassifier, Triangle
 from snn_lightning import functional as F
 from snn_lightning.functional import layout, native, neuron, recursion
 from snn_lightning.surrogates import PotentialDependent, Surrogate
@@ -266,6 +268,30 @@ def test_a_compiler_of_networks_sees_the_recursion() -> None:
     compiled = torch.compile(step, backend="aot_eager", fullgraph=True)
     ours, theirs = (torch.autograd.grad(f(x).square().sum(), x)[0] for f in (compiled, step))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+
+
+def test_a_classifier_trains_the_same_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = torch.compile
+    compiled = []
+
+    def quickly(function: Any) -> Any:
+        compiled.append(function)
+        return plain(function, backend="aot_eager")  # Inductor's C++ takes a minute
+
+    monkeypatch.setattr(torch, "compile", quickly)
+    snn, images, labels = make_snn("Tiny")
+    found = []
+    for option in (False, True):
+        module = SNNClassifier(*copy.deepcopy((snn.encoder, snn.network)), compile=option).train()
+        monkeypatch.setattr(module, "global_batch", lambda index: index)
+        monkeypatch.setattr(module, "log", lambda *_, **__: None)
+        module.training_step((images, labels), 0).backward()
+        found.append({name: value.grad for name, value in module.named_parameters()})
+        assert module.state_dict().keys() == {f"snn.{name}" for name in snn.state_dict()}
+    assert len(compiled) == 1
+    assert found[0].keys() == found[1].keys()
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("gradient", [STBP(), RGA()], ids=repr)
