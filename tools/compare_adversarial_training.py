@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
 import yaml
 from jsonargparse import ArgumentParser
@@ -379,7 +380,8 @@ def measure(args: argparse.Namespace, cell: Cell) -> None:
         return
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         result, weights = pool.submit(train, args, cell).result()
-    torch.save({"state_dict": weights}, path.with_suffix(".ckpt"))
+    version = {"pytorch-lightning_version": lightning.__version__}  # a checkpoint for `attack`
+    torch.save({"state_dict": weights, **version}, path.with_suffix(".ckpt"))
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(result, indent=1) + "\n")
     partial.replace(path)

@@ -108,7 +108,7 @@ def _plain(value: Any) -> Any:
 def _print_table(found: dict[str, Any], seconds: Mapping[str, float]) -> None:
     clean, worst = found["clean"], found["worst_case"]
     table = Table(title=f"How secure: {clean['n']} test images, seed {found['config']['seed']}")
-    table.add_column("attack")
+    table.add_column("attack", overflow="fold")
     for column in ("robust accuracy (%)", "95 %", "ASR (%)", "95 %", "seconds"):
         table.add_column(column, justify="right")
     table.add_row("clean", percent(clean["acc"]), interval(clean["interval"]), "", "", "")
