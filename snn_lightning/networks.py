@@ -9,10 +9,21 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from snn_lightning.functional import over_time
+from snn_lightning.functional import over_time, winograd
 from snn_lightning.neurons import LIF, Neuron
 
 Fire: TypeAlias = Callable[[Neuron, Tensor], Tensor]
+
+
+class Conv2d(nn.Conv2d):
+    """torch's, which on the CPU takes the faster algorithm where there is one."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        plain = self.stride == self.padding == self.dilation == (1, 1)
+        plain = plain and self.groups == 1 and self.padding_mode == "zeros"
+        if plain and winograd.suits(input, weight):
+            return winograd.conv3x3(input, weight, bias)
+        return super()._conv_forward(input, weight, bias)
 
 
 class Spiking(nn.Module):
@@ -179,7 +190,7 @@ def _scaled(channels: int, width: float) -> int:
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
+    conv = Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
 

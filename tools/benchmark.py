@@ -7,10 +7,10 @@ The network is the VGG-11 of the paper with direct input and LIF neurons (leak 0
 hard reset), evaluated by forward passes, by input gradients and by training steps without the
 optimizer, which costs all the same. Every operation of every contender takes its turn, round after
 round in one process, so that whatever else the machine does falls on all alike; the first rounds
-are thrown away, and medians are reported. `floor` is our network's convolutions and linear layers,
-each on the very tensor that it meets in the network, and nothing else; `batch norm`, `pooling` and
-`neurons` are the rest of it, measured in the same way. `loader` is a training batch of CIFAR-10's
-size out of 50,000 images, cropped, mirrored, cut out and on the device.
+are thrown away, and medians are reported. `floor` is the network's convolutions and linear layers
+as torch has them, each on the very tensor that it meets in the network, and nothing else; `affine`
+is the same with our convolutions; `batch norm`, `pooling` and `neurons` are the rest. `loader` is a
+training batch of CIFAR-10's size, out of 50,000 images, cropped, mirrored, cut out, on the device.
 
 A peer's logits and STBP gradient are compared with ours before anything is timed. Written to
 --output: benchmark.json with every single time, and benchmark.png.
@@ -21,37 +21,34 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
-import itertools
 import json
-import os
-import platform
 import statistics
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import benchmark_peers as peers
-import numpy as np
 import torch
+from benchmark_operations import (
+    backward,
+    interleaved,
+    loader,
+    matrix_product,
+    measure_memory,
+    operations,
+    parts,
+    timed,
+)
 from benchmark_peers import Contender
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from snn_lightning import LIF, RGA, SNN, STBP, VGG11, Direct, Triangle
-from snn_lightning.data import DataModule
-from snn_lightning.data.base import Source
-from snn_lightning.functional import Linearised
-from snn_lightning.neurons import Neuron
+from snn_lightning import LIF, RGA, SNN, STBP, VGG11, Direct
 from snn_lightning.provenance import provenance
 
 PEERS = {"spikingjelly": peers.spikingjelly, "snntorch": peers.snntorch, "norse": peers.norse}
 MEAN, STD = [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]
-PGD_STEPS, EPS, STEP_SIZE = 3, 8 / 255, 4 / 255
-Operation = Callable[[], Any]
 
 
 def main() -> None:
@@ -85,8 +82,10 @@ def main() -> None:
         contender.module.to(args.device)
         contender.module.to(memory_format=faster_layout(args, contender, images, labels))
     table = {c.name: operations(args, c, images, labels) for c in contenders}
-    ours_alone = parts(args, snn, images) | loader(args)
-    table |= ours_alone
+    library = copy.deepcopy(snn)
+    peers.library_convolutions(library.network)
+    table["floor"] = parts(args, library, images)["affine"]
+    table |= parts(args, snn, images) | loader(args)
     seconds = interleaved(args, table)
     memory = {
         c.name: {
@@ -99,12 +98,13 @@ def main() -> None:
         "arguments": {key: str(value) for key, value in vars(args).items()},
         "contenders": {c.name: {"version": c.version, "notes": c.notes} for c in contenders},
         "verdicts": verdicts,
+        "matrix_product": matrix_product(args),
         "seconds": seconds,
         "memory": memory,
     }
     report(args, result)
     if args.growth:
-        del contenders, table, ours_alone
+        del contenders, table, library
         result["growth"] = growth(args)
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "benchmark.json").write_text(json.dumps(result, indent=1))
@@ -175,7 +175,10 @@ def verify(args: argparse.Namespace, name: str) -> dict[str, Any] | None:
         print(f"  {name}: left out ({missing})")
         return None
     images, labels = torch.rand(2, 3, 32, 32), torch.tensor([1, 2])
-    if contender.exact:
+    if not contender.exact:  # both must round alike
+        peers.library_convolutions(snn.network)
+        contender.module.to(memory_format=torch.channels_last)
+    else:
         snn, contender.module, images = snn.double(), contender.module.double(), images.double()
     contender.module.eval()
     verdict: dict[str, Any] = {"type": str(images.dtype).removeprefix("torch.")}
@@ -227,213 +230,6 @@ def faster_layout(
     return best
 
 
-# What is timed ------------------------------------------------------------------------------------
-
-
-def operations(
-    args: argparse.Namespace, contender: Contender, images: Tensor, labels: Tensor
-) -> dict[str, Operation]:
-    parameters = [p for p in contender.module.parameters() if p.requires_grad]
-    strongest = "RGA" if "RGA" in contender.gradients else "STBP"
-
-    def loss(module: nn.Module, images: Tensor) -> Tensor:
-        with autocast(args):
-            return cross_entropy(module(images).float(), labels)
-
-    def forward() -> None:
-        with torch.no_grad(), autocast(args):
-            contender.module.eval()(images)
-
-    def input_gradient(estimator: str, at: Tensor) -> Tensor:
-        contender.module.eval()
-        with contender.gradients[estimator](contender.module) as module:
-            at = at.clone().requires_grad_()
-            return torch.autograd.grad(loss(module, at), at)[0]
-
-    def train(at: Tensor) -> None:
-        contender.module.train()
-        torch.autograd.grad(loss(contender.module, at), parameters)
-        contender.module.eval()
-
-    def adversarial() -> None:
-        at = images
-        for _ in range(PGD_STEPS):
-            at = at + STEP_SIZE * input_gradient(strongest, at).sign()
-            at = torch.min(torch.max(at, images - EPS), images + EPS).clamp(0, 1)
-        train(at)
-
-    return {
-        "forward": forward,
-        **{
-            f"input gradient, {estimator}": lambda e=estimator: input_gradient(e, images)
-            for estimator in contender.gradients
-        },
-        "training step": lambda: train(images),
-        f"adversarial training step, PGD-{PGD_STEPS}": adversarial,
-    }
-
-
-def parts(args: argparse.Namespace, snn: SNN, images: Tensor) -> dict[str, dict[str, Operation]]:
-    """Our network by kind of layer, each layer alone on the tensor that it meets in the network."""
-    snn = copy.deepcopy(snn)
-    kinds = {"floor": (nn.Conv2d, nn.Linear), "batch norm": nn.BatchNorm2d, "pooling": nn.AvgPool2d}
-    met: dict[str, list[tuple[Callable[[Tensor], Tensor], Tensor]]] = {kind: [] for kind in kinds}
-    met["neurons"] = []
-
-    def fire(neuron: Neuron, current: Tensor) -> Tensor:
-        met["neurons"].append((lambda x: neuron.simulate(x, Triangle()), current))
-        return neuron.simulate(current)
-
-    hooks = [
-        layer.register_forward_pre_hook(lambda layer, x, kind=kind: met[kind].append((layer, x[0])))
-        for kind, classes in kinds.items()
-        for layer in snn.network.modules()
-        if isinstance(layer, classes)
-    ]
-    with torch.no_grad(), autocast(args):
-        snn.network(snn.encoder(images), fire)
-        for hook in hooks:
-            hook.remove()
-        grads = {kind: [torch.randn_like(f(x)) for f, x in calls] for kind, calls in met.items()}
-
-    def run(kind: str, of_input: bool, of_weights: bool, steps: int | None = None) -> None:
-        snn.train(of_weights)
-        for index, (layer, x) in enumerate(met[kind]):
-            wanted = list(layer.parameters()) if of_weights and isinstance(layer, nn.Module) else []
-            grad = grads[kind][index]
-            if steps is not None and kind != "neurons":
-                x, grad = x[: steps * args.batch], grad[: steps * args.batch]
-            # Training wants no gradient of the image.
-            if of_input or (of_weights and (index > 0 or kind != "floor")):
-                x = x.detach().requires_grad_()
-                wanted.append(x)
-            with torch.set_grad_enabled(bool(wanted)), autocast(args):
-                y = layer(x)
-            if wanted:
-                torch.autograd.grad(y, wanted, grad)
-
-    def two_pass(kind: str) -> None:  # forward over T steps, backward over one
-        run(kind, False, False)
-        if kind != "neurons":
-            with Linearised():
-                run(kind, True, False, steps=1)
-
-    return {
-        kind: {
-            "forward": lambda kind=kind: run(kind, False, False),
-            "input gradient, STBP": lambda kind=kind: run(kind, True, False),
-            "input gradient, RGA": lambda kind=kind: two_pass(kind),
-            "training step": lambda kind=kind: run(kind, False, True),
-        }
-        for kind in met
-    }
-
-
-class RandomImages(DataModule):
-    """As many as CIFAR-10 has for training and test, of its size."""
-
-    def read(self) -> Source:
-        random = np.random.default_rng(0)
-        images = random.integers(0, 256, (60_000, 3, 32, 32), np.uint8)
-        labels = random.integers(0, 10, 60_000)
-        return Source(images, labels, np.arange(60_000) >= 50_000, [str(i) for i in range(10)])
-
-
-def loader(args: argparse.Namespace) -> dict[str, dict[str, Operation]]:
-    data = RandomImages(args.batch, crop_padding=4, flip=True, cutout=8)
-    batches = itertools.chain.from_iterable(itertools.repeat(data.train_dataloader()))
-
-    def load() -> None:
-        images, labels = next(batches)
-        data.augment(images.to(args.device)).float().div_(255), labels.to(args.device)
-
-    return {"loader": {"training step": load}}
-
-
-def autocast(args: argparse.Namespace) -> torch.autocast:
-    kind = torch.device(args.device).type
-    return torch.autocast(kind, torch.bfloat16, enabled=args.precision == "bfloat16")
-
-
-def timed(args: argparse.Namespace, run: Operation) -> float:
-    synchronise(args)
-    started = time.perf_counter()
-    run()
-    synchronise(args)
-    return time.perf_counter() - started
-
-
-def synchronise(args: argparse.Namespace) -> None:
-    if torch.device(args.device).type == "cuda":
-        torch.cuda.synchronize()
-
-
-def interleaved(
-    args: argparse.Namespace, table: dict[str, dict[str, Operation]]
-) -> dict[str, dict[str, list[float]]]:
-    """Seconds of every operation, by contender: round after round, each in its turn."""
-    seconds: dict[str, dict[str, list[float]]] = {
-        name: {what: [] for what in row} for name, row in table.items()
-    }
-    everything = dict.fromkeys(what for row in table.values() for what in row)
-    for what in (what for what in everything if any(part in what for part in args.operations)):
-        print(f"\ttiming: {what}", file=sys.stderr, flush=True)
-        for round_ in range(args.warmup + args.repeats):
-            for name, row in table.items():
-                if what in row:
-                    elapsed = timed(args, row[what])
-                    if round_ >= args.warmup:
-                        seconds[name][what].append(elapsed)
-    return {name: {w: s for w, s in row.items() if s} for name, row in seconds.items()}
-
-
-def measure_memory(
-    args: argparse.Namespace, module: nn.Module, run: Operation
-) -> dict[str, float | None]:
-    """MiB: kept for the backward pass (each storage once, no weights), and the peak above rest.
-
-    The peak is the allocator's on CUDA; on Linux the resident set's, sampled, and so approximate.
-    """
-    kept: dict[int, tuple[Tensor, int]] = {}  # holding on to the tensors keeps addresses unique
-    weights = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
-
-    def pack(x: Tensor) -> Tensor:
-        if x.untyped_storage().data_ptr() not in weights:  # transposed ones are views of them
-            kept[x.untyped_storage().data_ptr()] = x, x.untyped_storage().nbytes()
-        return x
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        run()
-    saved = sum(size for _, size in kept.values()) / 2**20
-    kept.clear()
-    peak: float | None = None
-    if torch.device(args.device).type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        at_rest = torch.cuda.memory_allocated()
-        run()
-        peak = (torch.cuda.max_memory_allocated() - at_rest) / 2**20
-    elif platform.system() == "Linux":
-        done = threading.Event()
-        samples = [resident()]
-
-        def sample() -> None:
-            while not done.wait(0.002):
-                samples.append(resident())
-
-        sampler = threading.Thread(target=sample)
-        sampler.start()
-        run()
-        done.set()
-        sampler.join()
-        peak = max(samples) - samples[0]
-    return {"saved": saved, "peak": peak}
-
-
-def resident() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 # Growth -------------------------------------------------------------------------------------------
 
 GROWTH: dict[str, list[float]] = {
@@ -444,42 +240,44 @@ GROWTH: dict[str, list[float]] = {
 
 
 def growth(args: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
-    """Input gradients, and the memory they keep, as one of T, batch and width grows."""
+    """Input gradients, their backward pass and the memory they keep, as one thing grows."""
     curves: dict[str, list[dict[str, Any]]] = {}
     print(
-        f"\nInput gradients as one thing grows (else T {args.timesteps}, batch {args.batch}, ",
-        end="",
+        f"\nInput gradients as one thing grows (else T {args.timesteps}, batch {args.batch}, width "
+        f"{args.growth_width}): seconds / of them in the backward pass / MiB kept"
     )
-    print(f"width {args.growth_width}): seconds / MiB kept")
     for axis, values in GROWTH.items():
-        curves[axis] = []
-        for value in values:
-            changes = {"width": args.growth_width, axis: value}
-            snn = build(args, **changes)
-            images, labels = batch(args, **changes)
-            contenders = [ours(snn)]
-            with contextlib.suppress(ImportError):
-                contenders.append(peers.spikingjelly(snn))
-            table = {
-                f"{c.name} {what.rpartition(' ')[2]}": {"gradient": run}
-                for c in contenders
-                for what, run in operations(args, c, images, labels).items()
-                if what.startswith("input gradient")
-            }
-            rounds = interleaved(args, table)
-            row: dict[str, Any] = {axis: value}
-            for name, operation in table.items():
-                (module,) = (c.module for c in contenders if name.startswith(c.name))
-                row[name] = {
-                    "seconds": statistics.median(rounds[name]["gradient"]),
-                    **measure_memory(args, module, operation["gradient"]),
-                }
-            curves[axis].append(row)
-            cells = [
-                f"{n} {v['seconds']:.3f} / {v['saved']:.1f}" for n, v in row.items() if n != axis
-            ]
-            print(f"  {axis} {value:<6g} " + "   ".join(cells))
+        curves[axis] = [growth_point(args, axis, value) for value in values]
     return curves
+
+
+def growth_point(args: argparse.Namespace, axis: str, value: float) -> dict[str, Any]:
+    changes = {"width": args.growth_width, axis: value}
+    snn = build(args, **changes)
+    images, labels = batch(args, **changes)
+    contenders = [ours(snn)]
+    with contextlib.suppress(ImportError):
+        contenders.append(peers.spikingjelly(snn))
+        contenders[-1].module.to(args.device, memory_format=torch.channels_last)
+    rows: dict[str, dict[str, Any]] = {}
+    for _ in range(args.warmup + args.repeats):
+        for c in contenders:
+            for estimator in c.gradients:
+                gradient = operations(args, c, images, labels)[f"input gradient, {estimator}"]
+                row = rows.setdefault(f"{c.name} {estimator}", {"seconds": [], "backward": []})
+                row["seconds"].append(timed(args, gradient))
+                row["backward"].append(backward(args, c, estimator, images, labels))
+                if "saved" not in row:
+                    row |= measure_memory(args, c.module, gradient)
+    for row in rows.values():
+        for what in ("seconds", "backward"):
+            row[what] = statistics.median(row[what][args.warmup :])
+    cells = [
+        f"{name} {row['seconds']:.3f} / {row['backward']:.3f} / {row['saved']:.1f}"
+        for name, row in rows.items()
+    ]
+    print(f"  {axis} {value:<6g} " + "   ".join(cells), flush=True)
+    return {axis: value, **rows}
 
 
 # What comes out -----------------------------------------------------------------------------------
@@ -490,10 +288,11 @@ def report(args: argparse.Namespace, result: dict[str, Any]) -> None:
     print(
         f"\nVGG-11, width {args.width:g}, T {args.timesteps}, batch {args.batch}, "
         f"{args.precision}, {hardware['gpu' if args.device.startswith('cuda') else 'cpu']}, "
-        f"{args.threads} threads, torch {torch.__version__}; medians of n = {args.repeats}"
+        f"{args.threads} threads, torch {torch.__version__}; medians of n = {args.repeats}\n"
+        f"a product of two matrices of 4096 x 4096: {result['matrix_product'] / 1e9:.0f} GFLOP/s"
     )
     reference = result["seconds"]["snn_lightning"]
-    print(f"{'':44}{'seconds':>9}{'x ours':>9}{'x floor':>9}{'kept MiB':>10}{'peak MiB':>10}")
+    print(f"{'':54}{'seconds':>9}{'x ours':>9}{'x floor':>9}{'kept MiB':>10}{'peak MiB':>10}")
     for what in reference:
         base = statistics.median(reference[what])
         bare = result["seconds"]["floor"].get(what)
@@ -507,7 +306,7 @@ def report(args: argparse.Namespace, result: dict[str, Any]) -> None:
                 f"{memory[key]:10.0f}" if memory.get(key) is not None else f"{'-':>10}"
                 for key in ("saved", "peak")
             ]
-            print(f"{what:28}{name:16}{median:9.4f}{median / base:9.2f}{over}{''.join(cells)}")
+            print(f"{what:36}{name:18}{median:9.4f}{median / base:9.2f}{over}{''.join(cells)}")
     rga, stbp = (f"input gradient, {estimator}" for estimator in ("RGA", "STBP"))
     if {rga, stbp} <= reference.keys():
         ratio = statistics.median(reference[rga]) / statistics.median(reference[stbp])
@@ -520,8 +319,9 @@ def report(args: argparse.Namespace, result: dict[str, Any]) -> None:
 
 def plot(result: dict[str, Any], path: Path) -> None:
     curves = result.get("growth", {})
-    figure = Figure(figsize=(12, 4.2 + 6.5 * bool(curves)), layout="constrained")
-    rows = figure.subplots(3 if curves else 1, 3, squeeze=False)
+    lines = [("seconds", "seconds"), ("backward", "seconds, backward pass"), ("saved", "MiB kept")]
+    figure = Figure(figsize=(12, 4.2 + 9 * bool(curves)), layout="constrained")
+    rows = figure.subplots(1 + len(lines) * bool(curves), 3, squeeze=False)
     for axis in rows[0]:
         axis.remove()
     bars = figure.add_subplot(rows[0, 0].get_gridspec()[0, :])
@@ -543,11 +343,11 @@ def plot(result: dict[str, Any], path: Path) -> None:
         bars.bar_label(drawn, fmt="%.2f", fontsize=6, padding=1)
     bars.set_xticks(range(len(operations_)), [what.replace(", ", ",\n") for what in operations_])
     bars.set_ylabel("seconds (median)")
-    bars.set_title("floor: the convolutions and linear layers alone", fontsize=9)
+    bars.set_title("floor: torch's convolutions and linear layers alone", fontsize=9)
     bars.legend(fontsize=8)
     bars.spines[["top", "right"]].set_visible(False)
     for column, (axis_name, points) in enumerate(curves.items()):
-        for line, (key, label) in enumerate((("seconds", "seconds"), ("saved", "MiB kept"))):
+        for line, (key, label) in enumerate(lines):
             axis = rows[line + 1, column]
             for name in (name for name in points[0] if name != axis_name):
                 xs, ys = [p[axis_name] for p in points], [p[name][key] for p in points]

@@ -12,6 +12,8 @@ from torch.nn.grad import conv2d_input
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
+from snn_lightning.functional import winograd
+
 
 class Linearised(TorchFunctionMode):
     """Within it convolutions and linear layers give zeros that have the layer's gradient.
@@ -46,51 +48,54 @@ def _conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
+    settings = stride, padding, dilation, groups
     if isinstance(padding, str):
-        return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
-    return _Conv2d.apply(x, weight, stride, padding, dilation, groups)
+        return torch.conv2d(x, weight, bias, *settings)
+    shape = torch.conv2d(_meta(x), _meta(weight), None, *settings).shape
+    return _Affine.apply(
+        x, weight, shape, lambda grad, weight: conv2d_input(x.shape, weight, grad, *settings)
+    )
+
+
+def _conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    shape = torch.Size((len(x), len(weight), *x.shape[2:]))
+    return _Affine.apply(x, weight, shape, winograd.grad_input)
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    return _Linear.apply(x, weight)
+    shape = torch.Size((*x.shape[:-1], len(weight)))
+    return _Affine.apply(x, weight, shape, torch.matmul)
 
 
 _GRADIENT_ONLY: dict[Any, Callable[..., Tensor]] = {
     torch.conv2d: _conv2d,
+    winograd.conv3x3: _conv3x3,
     nn.functional.linear: _linear,
 }
 
 
-class _Conv2d(torch.autograd.Function):
+class _Affine(torch.autograd.Function):
+    """Zeros of a shape, and `gradient`: (gradient of the output, weight) -> gradient of x."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, *settings: Any) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        shape: torch.Size,
+        gradient: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
         weight = weight.to(_result_type(x))
         ctx.save_for_backward(weight)
-        ctx.shape, ctx.settings = x.shape, settings
-        shape = torch.conv2d(_meta(x), _meta(weight), None, *settings).shape
-        last = weight.is_contiguous(memory_format=torch.channels_last)
+        ctx.gradient = gradient
+        last = weight.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if last else torch.contiguous_format
         return torch.empty(shape, dtype=weight.dtype, device=x.device, memory_format=layout).zero_()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        (weight,) = ctx.saved_tensors
-        found = conv2d_input(ctx.shape, weight, grad, *ctx.settings)
-        return found, *[None] * (1 + len(ctx.settings))
-
-
-class _Linear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]
-        weight = weight.to(_result_type(x))
-        ctx.save_for_backward(weight)
-        return weight.new_zeros(*x.shape[:-1], len(weight))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return grad @ ctx.saved_tensors[0], None
+        return ctx.gradient(grad, *ctx.saved_tensors), None, None, None
 
 
 def _meta(x: Tensor) -> Tensor:
