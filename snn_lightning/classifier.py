@@ -79,7 +79,8 @@ class SNNClassifier(L.LightningModule):
         compile: train through torch.compile, which pays where its compilation (a minute or more)
             is short beside the run. Evaluation and crafting stay as they are, to the last bit.
 
-    Logs train/loss, train/acc, lr, and val/loss, val/acc, test/loss, test/acc.
+    Logs train/loss, train/acc, lr, and val/loss, val/acc, test/loss, test/acc; val/n and test/n,
+    the number of images.
     """
 
     def __init__(
@@ -103,10 +104,11 @@ class SNNClassifier(L.LightningModule):
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.seed = seed
-        # A view of its own, in a list, so that it is no submodule: the weights are listed once.
-        self._compiled = [self.snn.replace()] if compile else []
-        for view in self._compiled:
-            view.compile()
+        trained = self.snn
+        if compile:
+            trained = self.snn.replace()  # a view: evaluation stays as it is
+            trained.compile()
+        self._trained = [trained]  # in a list: a second submodule would list the weights twice
 
     def forward(self, images: Tensor) -> Tensor:
         return self.snn(images)
@@ -114,8 +116,7 @@ class SNNClassifier(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
         key = (self.seed, self.current_epoch, self.global_batch(batch_idx))
-        snn = self._compiled[0] if self._compiled else self.snn
-        loss, logits = self.objective(snn, images, labels, key)
+        loss, logits = self.objective(self._trained[0], images, labels, key)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss.item()} at step {self.global_step}: lower the learning rate, "
@@ -147,6 +148,7 @@ class SNNClassifier(L.LightningModule):
         accuracy = (logits.argmax(1) == labels).float().mean()
         scores = {f"{stage}/loss": loss, f"{stage}/acc": accuracy}
         self.log_dict(scores, prog_bar=True, sync_dist=True, batch_size=len(labels))
+        self.log(f"{stage}/n", float(len(labels)), reduce_fx="sum", sync_dist=True)
         return {"logits": logits}
 
     def global_batch(self, batch_idx: int) -> int:
@@ -169,6 +171,14 @@ def load_checkpoint(path: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no checkpoint {path!r}: give the path of a .ckpt file")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:
         raise RuntimeError(f"{path!r} is not a checkpoint that can be read: {problem}") from problem
+    keys = checkpoint if isinstance(checkpoint, dict) else {}
+    missing = {"state_dict", "pytorch-lightning_version"}.difference(keys)
+    if missing:
+        raise RuntimeError(
+            f"{path!r} is no checkpoint of Lightning, it has no {' and no '.join(sorted(missing))}"
+            ": give a .ckpt file that fit or convert wrote"
+        )
+    return checkpoint

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from snn_lightning._torchvision import repair
 
@@ -24,7 +22,6 @@ from lightning.pytorch.cli import (
     SaveConfigCallback,
 )
 
-import snn_lightning.data
 from snn_lightning.callbacks import (
     AttackEvaluation,
     FiringRates,
@@ -35,57 +32,13 @@ from snn_lightning.callbacks import (
 )
 from snn_lightning.classifier import CHECKPOINT_KEY, SNNClassifier, load_checkpoint
 from snn_lightning.loggers import CSVLogger, WandbLogger
+from snn_lightning.mistakes import Parser, explained
 from snn_lightning.robustness.identity import digest, tensors_digest
 from snn_lightning.robustness.trainer import Trainer as AttackingTrainer
 
 # of a run's settings, those that belong to the machine and the run, not to what was trained
 MACHINE_KEYS = ("accelerator", "devices", "num_nodes", "strategy", "sync_batchnorm")
 RUN_KEYS = ("config", "ckpt_path", "weights_only", "verbose")
-
-
-class Parser(LightningArgumentParser):
-    """A parser that answers a mistake with one line, which names the nearest valid key."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        print(f"snn_lightning: error: {_one_line(message, self)}", file=sys.stderr)
-        raise SystemExit(2)
-
-
-def _explained(problem: Exception) -> str:
-    text = str(problem)
-    if "Error(s) in loading state_dict" in text:
-        text = (
-            "the checkpoint holds another architecture than the network of this command "
-            f"(give its own, or none): {text}"
-        )
-    return _one_line(text)
-
-
-def _one_line(message: str, parser: LightningArgumentParser | None = None) -> str:
-    """A parser's or a constructor's complaint in one line, with the nearest name that is valid."""
-    text = " ".join(message.split())
-    # of "an X or None", the complaint of X is the one that helps
-    union = re.search(r"Errors: - (.*?) - Expected a <class 'NoneType'>", text)
-    text = union[1] if union else text
-    unknown = re.search(r"unrecognized arguments: -{0,2}([\w.]+)", text) or re.search(
-        r"(?:Option|Key|key) ['\"]?([\w.]+)['\"]? is not (?:accepted|expected)", text
-    )
-    known = _keys(parser) if parser is not None else []
-    if unknown is None:
-        unknown = re.search(r"Expected a dot import path string: (\w+)", text)
-        known = [*snn_lightning.__all__, *snn_lightning.data.__all__]
-    near = difflib.get_close_matches(unknown[1], known, n=1, cutoff=0.4) if unknown else []
-    hint = f"; did you mean {near[0]!r}?" if near and "did you mean" not in text.lower() else ""
-    return text[:700] + hint
-
-
-def _keys(parser: LightningArgumentParser) -> list[str]:
-    """Every key of a parser and of its subcommands."""
-    keys = [action.dest for action in parser._actions if action.dest]
-    for action in parser._actions:
-        for subparser in (getattr(action, "_name_parser_map", None) or {}).values():
-            keys += _keys(subparser)
-    return list(dict.fromkeys(keys))
 
 
 class SaveConfig(SaveConfigCallback):
@@ -288,7 +241,7 @@ def main(args: ArgsType = None) -> None:
         if os.environ.get("SNN_LIGHTNING_TRACEBACK"):
             raise
         print(
-            f"snn_lightning: error: {_explained(problem)}\n(SNN_LIGHTNING_TRACEBACK=1 shows where)",
+            f"snn_lightning: error: {explained(problem)}\n(SNN_LIGHTNING_TRACEBACK=1 shows where)",
             file=sys.stderr,
         )
         raise SystemExit(1) from None

@@ -127,10 +127,12 @@ def test_wrong_checkpoints_are_named(
     trained: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "broken.ckpt").write_bytes(b"no checkpoint")
+    torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "weights.pt")
     best = str(trained[0] / "checkpoints/best.ckpt")
     for arguments, expected in (
         (["--ckpt_path", "none.ckpt"], "there is no checkpoint 'none.ckpt'"),
         (["--ckpt_path", "broken.ckpt"], "'broken.ckpt' is not a checkpoint"),
+        (["--ckpt_path", "weights.pt"], "no pytorch-lightning_version and no state_dict: give"),
         (["--ckpt_path", best, "--model.network", "ResNet17",
           "--model.network.init_args.in_channels", "1"], "another architecture"),
     ):  # fmt: skip

@@ -40,7 +40,7 @@ from snn_lightning.data import (
     Source,
 )
 from snn_lightning.data.augment import cutout, random_crop, random_flip
-from snn_lightning.data.batches import stratified_order
+from snn_lightning.data.batches import Gather, Resident, stratified_order
 from snn_lightning.data.cache import list_files
 from snn_lightning.data.dvs import bin_events
 
@@ -203,7 +203,10 @@ def test_a_rank_without_a_batch_is_an_error_on_every_rank(count: int, shuffle: b
 
 def test_loaders_gather_whole_batches_for_their_rank() -> None:
     data = Toy(batch_size=9, eval_batch_size=11)
-    data.trainer = SimpleNamespace(global_rank=1, world_size=2, training=False)  # type: ignore[assignment]
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(  # type: ignore[assignment]
+        global_rank=1, world_size=2, training=False, strategy=strategy
+    )
     loader = data.test_dataloader()
     batches = list(loader)
     assert len(loader) == len(batches) == 2  # 40 samples: 11 11 11 7, of which we get two
@@ -214,6 +217,28 @@ def test_loaders_gather_whole_batches_for_their_rank() -> None:
     assert images.flatten().tolist() == expected
     assert labels.tolist() == [sample % 4 for sample in expected]
     assert len(data.train_dataloader()) == 3  # 54 samples: six batches of 9
+
+
+def test_what_lies_on_a_device_is_gathered_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Toy(batch_size=4)
+    data.setup()
+    gather = data.splits["train"]
+    resident = Resident(gather, torch.device("cpu"))
+    assert len(resident) == len(gather)
+    for batch in Batches(len(gather), 4, shuffle=True):
+        for ours, theirs in zip(resident[batch], gather[batch], strict=True):
+            assert torch.equal(ours, theirs)
+            assert ours.dtype == theirs.dtype
+    with pytest.raises(ValueError, match="train_samples"):
+        resident[3]
+
+    # without a GPU at hand: what would be put there, and when
+    monkeypatch.setattr(Resident, "__init__", lambda self, data, device: None)
+    needed = len(gather) * gather.images[0].nbytes
+    for free, expected in ((4 * needed, Resident), (4 * needed - 4, Gather)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 2 * free))
+        assert type(gather.on(torch.device("cuda", 0))) is expected
+    assert gather.on(torch.device("cpu")) is gather
 
 
 def test_a_single_index_is_refused_in_words() -> None:

@@ -184,8 +184,20 @@ AFFINE = {
     "conv, batch norm, pooling": nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AvgPool2d(2), nn.Conv2d(4, 2, 1, bias=False)
     ).eval(),
+    "batch norm": nn.BatchNorm2d(3, affine=False).eval(),
+    "batch norm of its batch": nn.BatchNorm2d(3),
+    "linear, batch norm": nn.Sequential(
+        nn.Flatten(), nn.Linear(3 * 64, 5), nn.BatchNorm1d(5)
+    ).eval(),
     "linear": nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 5), nn.Linear(5, 2, bias=False)),
 }
+
+
+for norm in (
+    part for layer in AFFINE.values() for part in layer.modules() if hasattr(part, "running_var")
+):
+    norm.running_mean.uniform_(-1, 1)
+    norm.running_var.uniform_(0.2, 2)
 
 
 @pytest.mark.parametrize("autocast", [False, True])

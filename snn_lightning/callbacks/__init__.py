@@ -1,13 +1,9 @@
 """What watches a run: shuffle test, attacks, firing rates, guards, and the report they end in."""
 
 from snn_lightning.callbacks.checkpoint import LastCheckpoint
-from snn_lightning.callbacks.evaluation import (
-    AttackEvaluation,
-    Evaluation,
-    FiringRates,
-    ShuffleTest,
-)
+from snn_lightning.callbacks.evaluation import Evaluation
 from snn_lightning.callbacks.guards import Guards
+from snn_lightning.callbacks.measurements import AttackEvaluation, FiringRates, ShuffleTest
 from snn_lightning.callbacks.report import RunReport
 
 __all__ = [

@@ -13,12 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from snn_lightning import plots
-from snn_lightning.callbacks.evaluation import (
-    AttackEvaluation,
-    FiringRates,
-    ShuffleTest,
-    fitting,
-)
+from snn_lightning.callbacks.evaluation import fitting
+from snn_lightning.callbacks.measurements import AttackEvaluation, FiringRates, ShuffleTest
 from snn_lightning.provenance import provenance
 
 
@@ -98,6 +94,7 @@ class RunReport(Callback):
         return {
             "stage": stage,
             "clean_acc": metrics.get(f"{stage}/acc"),
+            "n": int(metrics.get(f"{stage}/n", 0)),
             **scores,
             "metrics": {k: v for k, v in metrics.items() if k.startswith(f"{stage}/")},
             "epochs": len(self.history),
@@ -124,7 +121,7 @@ def _print_table(results: dict[str, Any]) -> None:
     table.add_column("measure")
     for column in ("accuracy", "ASR", "n"):
         table.add_column(column, justify="right")
-    table.add_row("clean", percent(results["clean_acc"]), "", "all")
+    table.add_row("clean", percent(results["clean_acc"]), "", str(results["n"]))
     if shuffle := results.get("shuffle"):
         table.add_row("spikes shuffled", percent(shuffle["shuffled_acc"]), "", str(shuffle["n"]))
     for label, cell in results.get("attacks", {}).items():

@@ -140,8 +140,9 @@ class DataModule(LightningDataModule):
 
     def _loader(self, split: str, batch_size: int) -> DataLoader[tuple[Tensor, Tensor]]:
         self.setup()  # outside a trainer nobody else has; inside one this does nothing
-        rank, world_size = 0, 1
+        rank, world_size, device = 0, 1, torch.device("cpu")
         if self.trainer is not None:
+            device = self.trainer.strategy.root_device
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
         elif torch.distributed.is_available() and torch.distributed.is_initialized():
             rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
@@ -156,7 +157,7 @@ class DataModule(LightningDataModule):
         )
         # One gather per batch costs less than handing the batch over from a worker process.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        return DataLoader(data, sampler=batches, batch_size=None)  # type: ignore[arg-type]
+        return DataLoader(data.on(device), sampler=batches, batch_size=None)  # type: ignore[arg-type]
 
     def on_after_batch_transfer(
         self, batch: tuple[Tensor, Tensor], dataloader_idx: int

@@ -23,12 +23,37 @@ class Gather(Dataset[tuple[Tensor, Tensor]]):
         return len(self.rows)
 
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        if np.ndim(indices) != 1:  # overfit_batches swaps our sampler for one of single indices
-            raise ValueError(
-                "Trainer(overfit_batches=...) does not work here: set data.train_samples instead"
-            )
-        rows = self.rows[np.asarray(indices)]
+        rows = self.rows[_whole_batch(indices).numpy()]
         return torch.from_numpy(self.images[rows]), torch.from_numpy(self.labels[rows])
+
+    def on(self, device: torch.device) -> Dataset[tuple[Tensor, Tensor]]:
+        """The same rows, kept on a GPU where they fit into a quarter of what it has free."""
+        if device.type != "cuda":
+            return self
+        needed = len(self) * self.images[:1].nbytes
+        return Resident(self, device) if needed <= torch.cuda.mem_get_info(device)[0] / 4 else self
+
+
+class Resident(Dataset[tuple[Tensor, Tensor]]):
+    """All rows of a `Gather` on a device: a batch is gathered there, and never transferred."""
+
+    def __init__(self, data: Gather, device: torch.device) -> None:
+        self.images, self.labels = (x.to(device) for x in data[torch.arange(len(data))])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        rows = _whole_batch(indices).to(self.labels.device, non_blocking=True)
+        return self.images[rows], self.labels[rows]
+
+
+def _whole_batch(indices: Tensor) -> Tensor:
+    if np.ndim(indices) != 1:  # overfit_batches swaps our sampler for one of single indices
+        raise ValueError(
+            "Trainer(overfit_batches=...) does not work here: set data.train_samples instead"
+        )
+    return torch.as_tensor(indices)
 
 
 class Batches(DistributedSampler[Tensor]):

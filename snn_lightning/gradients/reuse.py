@@ -70,7 +70,7 @@ class RateReuseSearch(RateEstimator):
         return slope
 
     def __call__(self, network: SpikingNetwork, current: Tensor) -> Tensor:
-        if not torch.is_grad_enabled():
+        if not (torch.is_grad_enabled() and current.requires_grad):
             return simulate(network, current)
         memory = self.memory
         layers, memory.layers = memory.layers, []

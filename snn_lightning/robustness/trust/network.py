@@ -41,10 +41,16 @@ def zero_gradients(shares: Mapping[str, Count]) -> Line:
     most = max(shares, key=lambda name: share(shares[name]))
     least = min(shares, key=lambda name: share(shares[name]))
     says = f"{most}'s gradient is 0 at {percent(shares[most])} of the samples"
-    if len(shares) > 1:
+    if share(shares[most]) > share(shares[least]):
         says += f", {least}'s at {percent(shares[least])} (most and least of {len(shares)})"
+    elif len(shares) > 1:
+        says = f"The gradient is 0 at {percent(shares[most])} of the samples, {_each(shares)}"
     value = {name: share(count) for name, count in shares.items()}
     return line(ZERO_GRADIENT, best_of_set(verdicts.values()), f"{says}.", value)
+
+
+def _each(estimators: Mapping[str, Count]) -> str:
+    return f"with each of {plural(len(estimators), 'estimator')}"
 
 
 def eps_zero(broken: Mapping[str, Count], floor: Count, random: bool) -> Line:
@@ -76,8 +82,10 @@ def eps_one(broken: Mapping[str, Count]) -> Line:
     least = min(broken, key=lambda name: share(broken[name]))
     most = max(broken, key=lambda name: share(broken[name]))
     says = f"With any image allowed PGD on {least} breaks {percent(broken[least])}"
-    if len(broken) > 1:
+    if share(broken[most]) > share(broken[least]):
         says += f", on {most} {percent(broken[most])} (least and most of {len(broken)})"
+    elif len(broken) > 1:
+        says = f"With any image allowed PGD breaks {percent(broken[least])}, {_each(broken)}"
     says += (
         "."
         if verdicts[least] == "ok"
