@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from snn_lightning._allocator import keep_freed_memory
 from snn_lightning._torchvision import repair
 
 repair()  # before lightning is imported
@@ -206,6 +207,7 @@ def _option(arguments: list[str], name: str) -> str | None:
 
 def main(args: ArgsType = None) -> None:
     """Run the command line; a mistake ends in one line and a non-zero exit code."""
+    keep_freed_memory()
     cli: CLI | None = None
     options = {"prog": "python -m snn_lightning", "allow_abbrev": False}
     commands = {name: options for name in CLI.subcommands()}

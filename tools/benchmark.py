@@ -9,8 +9,9 @@ optimizer, which costs all the same. Every operation of every contender takes it
 round in one process, so that whatever else the machine does falls on all alike; the first rounds
 are thrown away, and medians are reported. `floor` is the network's convolutions and linear layers
 as torch has them, each on the very tensor that it meets in the network, and nothing else; `affine`
-is the same with our convolutions; `batch norm`, `pooling` and `neurons` are the rest. `loader` is a
-training batch of CIFAR-10's size, out of 50,000 images, cropped, mirrored, cut out, on the device.
+is the same with our convolutions; `batch norm`, `pooling` and `neurons` are the rest, `recursion`
+is the neurons without their kernel. `loader` is a training batch of CIFAR-10's size, out of 50,000
+images, cropped, mirrored, cut out, on the device.
 
 A peer's logits and STBP gradient are compared with ours before anything is timed. Written to
 --output: benchmark.json with every single time, and benchmark.png.

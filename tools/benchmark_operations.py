@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from torch.nn.functional import cross_entropy
 from snn_lightning import SNN, Triangle
 from snn_lightning.data import DataModule
 from snn_lightning.data.base import Source
-from snn_lightning.functional import Linearised
+from snn_lightning.functional import Linearised, neuron, recursion
 from snn_lightning.neurons import Neuron
 
 PGD_STEPS, EPS, STEP_SIZE = 3, 8 / 255, 4 / 255
@@ -86,9 +87,9 @@ def parts(args: argparse.Namespace, snn: SNN, images: Tensor) -> dict[str, dict[
     met: dict[str, list[tuple[Callable[[Tensor], Tensor], Tensor]]] = {kind: [] for kind in kinds}
     met["neurons"] = []
 
-    def fire(neuron: Neuron, current: Tensor) -> Tensor:
-        met["neurons"].append((lambda x: neuron.simulate(x, Triangle()), current))
-        return neuron.simulate(current)
+    def fire(layer: Neuron, current: Tensor) -> Tensor:
+        met["neurons"].append((lambda x: layer.simulate(x, Triangle()), current))
+        return layer.simulate(current)
 
     hooks = [
         layer.register_forward_pre_hook(lambda layer, x, kind=kind: met[kind].append((layer, x[0])))
@@ -124,7 +125,7 @@ def parts(args: argparse.Namespace, snn: SNN, images: Tensor) -> dict[str, dict[
             with Linearised():
                 run(kind, True, False, steps=1)
 
-    return {
+    table: dict[str, dict[str, Operation]] = {
         kind: {
             "forward": lambda kind=kind: run(kind, False, False),
             "input gradient, STBP": lambda kind=kind: run(kind, True, False),
@@ -133,6 +134,16 @@ def parts(args: argparse.Namespace, snn: SNN, images: Tensor) -> dict[str, dict[
         }
         for kind in met
     }
+
+    def on_the_recursion(neurons: Operation) -> None:
+        with mock.patch.object(neuron, "_fastest", return_value=recursion):
+            neurons()
+
+    table["recursion"] = {
+        what: lambda neurons=neurons: on_the_recursion(neurons)
+        for what, neurons in table["neurons"].items()
+    }
+    return table
 
 
 class RandomImages(DataModule):
