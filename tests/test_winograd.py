@@ -12,7 +12,7 @@ from snn_lightning import LIF, RGA, SNN, STBP, Direct
 from snn_lightning.functional import Linearised, winograd
 from snn_lightning.networks import Conv2d, Spiking, SpikingNetwork
 
-SHAPES = [(1, 2, 3, 2, 2), (5, 3, 4, 4, 6), (3, 7, 2, 8, 4)]  # N, C, K, H, W
+SHAPES = [(0, 2, 3, 2, 2), (1, 2, 3, 2, 2), (5, 3, 4, 4, 6), (3, 7, 2, 8, 4)]  # N, C, K, H, W
 
 
 def problem(shape: tuple[int, ...], bias: bool = True) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -38,7 +38,7 @@ def test_values_and_gradients_are_those_of_torch(shape, chunk, layout, monkeypat
     ours = torch.autograd.grad(y, variables, grad)
     theirs = torch.autograd.grad(expected, variables, grad)
     for a, b in zip(ours, theirs, strict=True):
-        assert b.abs().max() > 0.1
+        assert b.abs().sum() > 0.1 or not len(x)
         torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
 
 
@@ -91,7 +91,6 @@ def test_linearised_it_has_the_same_gradient_of_the_input_alone() -> None:
     [
         pytest.param((16, 255, 4, 4), (256, 255, 3, 3), id="few inputs"),
         pytest.param((16, 256, 4, 4), (255, 256, 3, 3), id="few outputs"),
-        pytest.param((15, 256, 4, 4), (256, 256, 3, 3), id="few tiles"),
         pytest.param((64, 256, 5, 4), (256, 256, 3, 3), id="odd height"),
         pytest.param((64, 256, 4, 4), (256, 256, 1, 1), id="another kernel"),
     ],
@@ -99,6 +98,7 @@ def test_linearised_it_has_the_same_gradient_of_the_input_alone() -> None:
 def test_where_it_does_not_pay_or_apply_torch_is_taken(x, weight, monkeypatch) -> None:
     images, weights = torch.zeros(16, 256, 4, 4), torch.zeros(256, 256, 3, 3)
     assert winograd.suits(images, weights)
+    assert winograd.suits(images[:1], weights), "an image is rounded alike in every batch"
     assert not winograd.suits(torch.zeros(x), torch.zeros(weight))
     assert not winograd.suits(images.bfloat16(), weights.bfloat16())
     assert not winograd.suits(images.to("meta"), weights.to("meta"))

@@ -16,8 +16,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
-# Fewer channels or tiles leave too little to multiply to pay for the transforms.
-_MIN_CHANNELS, _MIN_TILES = 256, 64
+# Fewer channels leave too little to multiply to pay for the transforms.
+_MIN_CHANNELS = 256
 # Tiles that are transformed and multiplied at once: their 16 matrices stay in the cache.
 _CHUNK = 512
 
@@ -25,8 +25,10 @@ _G = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
 
 
 def suits(x: Tensor, weight: Tensor) -> bool:
-    """Whether `conv3x3` is the faster way to convolve x (N, C, H, W) with weight (K, C, 3, 3)."""
-    tiles = len(x) * (x.shape[2] // 2) * (x.shape[3] // 2)
+    """Whether `conv3x3` is the faster way to convolve x (N, C, H, W) with weight (K, C, 3, 3).
+
+    Whatever N is: an image is to be rounded alike in every batch, or a spike at the threshold flips.
+    """
     return (
         x.device.type == "cpu"
         and x.dtype == weight.dtype
@@ -35,7 +37,6 @@ def suits(x: Tensor, weight: Tensor) -> bool:
         and weight.shape[2:] == (3, 3)
         and min(weight.shape[:2]) >= _MIN_CHANNELS
         and x.shape[2] % 2 == x.shape[3] % 2 == 0
-        and tiles >= _MIN_TILES
         and not torch.compiler.is_compiling()
     )
 
