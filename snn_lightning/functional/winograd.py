@@ -27,7 +27,7 @@ _G = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
 def suits(x: Tensor, weight: Tensor) -> bool:
     """Whether `conv3x3` is the faster way to convolve x (N, C, H, W) with weight (K, C, 3, 3).
 
-    Whatever N is: an image is to be rounded alike in every batch, or a spike at the threshold flips.
+    Whatever N is: an image must be rounded alike in every batch, or a spike at the threshold flips.
     """
     return (
         x.device.type == "cpu"
