@@ -46,6 +46,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from snn_lightning import LIF, RGA, SNN, STBP, VGG11, Direct
+from snn_lightning._allocator import keep_freed_memory
 from snn_lightning.provenance import provenance
 
 PEERS = {"spikingjelly": peers.spikingjelly, "snntorch": peers.snntorch, "norse": peers.norse}
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--growth-width", type=float, default=0.25, help="where width is fixed")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark"))
     args = parser.parse_args()
+    keep_freed_memory()  # as the command line does; for all alike
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
 
