@@ -139,8 +139,7 @@ class CLI(LightningCLI):
         config = self._get(self.config_init, "trainer")
         if config["logger"] in (None, True) and not config["fast_dev_run"]:
             kwargs["logger"] = self._loggers()
-        trainer = super().instantiate_trainer(**kwargs)
-        return trainer
+        return super().instantiate_trainer(**kwargs)
 
     def _loggers(self) -> list[Any]:
         name, runs = self._get(self.config, "name"), self._get(self.config, "runs_dir")

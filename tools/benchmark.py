@@ -63,6 +63,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=7, help="n of every median")
     parser.add_argument("--warmup", type=int, default=2, help="rounds that are thrown away")
+    parser.add_argument(
+        "--allocator",
+        choices=["kept", "default"],
+        default="kept",
+        help="kept: freed memory is, for all alike, as the command line of this package has it",
+    )
     parser.add_argument("--operations", nargs="*", default=[""], help="parts of their names")
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
     parser.add_argument("--paper-code", type=Path, help="a checkout of putshua/SNN_attack_RGA")
@@ -70,7 +76,8 @@ def main() -> None:
     parser.add_argument("--growth-width", type=float, default=0.25, help="where width is fixed")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark"))
     args = parser.parse_args()
-    keep_freed_memory()  # as the command line does; for all alike
+    if args.allocator == "kept":
+        keep_freed_memory()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
 
@@ -178,11 +185,11 @@ def verify(args: argparse.Namespace, name: str) -> dict[str, Any] | None:
         print(f"  {name}: left out ({missing})")
         return None
     images, labels = torch.rand(2, 3, 32, 32), torch.tensor([1, 2])
-    if not contender.exact:  # both must round alike
+    if contender.exact:
+        snn, contender.module, images = snn.double(), contender.module.double(), images.double()
+    else:  # both must round alike
         peers.library_convolutions(snn.network)
         contender.module.to(memory_format=torch.channels_last)
-    else:
-        snn, contender.module, images = snn.double(), contender.module.double(), images.double()
     contender.module.eval()
     verdict: dict[str, Any] = {"type": str(images.dtype).removeprefix("torch.")}
     for estimator in contender.gradients:
