@@ -123,19 +123,25 @@ class PotentialDependent(Surrogate):
         exp(-(x - s/2)^2 / (2 s^2)) / (sqrt(2 pi) s)
 
     At step t, s is the standard deviation (unbiased) of the potentials of steps 0 to t: over the
-    batch and, channel by channel, over space for convolutions (T, N, C, H, W); over everything for
-    other layers; 1 where they are all equal. After the authors' code (ryime/PDSG-SDA), which was
-    checked; the paper's equations were not.
+    batch and, for convolutions (T, N, C, H, W), over space, channel by channel; for fully connected
+    layers (T, N, F) feature by feature; 1 where they are all equal, or only one. After the authors'
+    code (ryime/PDSG-SDA), which was checked; the paper's equations were not. (There a single value
+    gives NaN, and frames that are not square are taken for tokens of a transformer.)
     """
 
     def __call__(self, x: Tensor) -> Tensor:
         x32 = x.to(torch.promote_types(x.dtype, torch.float32))
-        together = [1, 3, 4] if x.dim() == 5 else list(range(1, x.dim()))
+        together = [1, *range(3, x.dim())]  # all but time and the channel or feature
         # sums of distances from one of the values, not from 0: they do not cancel
-        origin = x32[:1, :1, :, :1, :1] if x.dim() == 5 else x32.flatten()[0]
+        origin = x32[0].narrow(0, 0, 1)
+        for dim in together[1:]:
+            origin = origin.narrow(dim - 1, 0, 1)
         centred = x32 - origin
-        first = centred.sum(together, keepdim=True).cumsum(0)
-        second = centred.square().sum(together, keepdim=True).cumsum(0)
+        first = centred.sum(together, keepdim=True)
+        second = centred.square().sum(together, keepdim=True)
+        for t in range(1, len(x)):  # cumsum on CUDA has no deterministic form
+            first[t] += first[t - 1]
+            second[t] += second[t - 1]
         count = torch.arange(1, len(x) + 1, device=x.device).view(-1, *[1] * (x.dim() - 1))
         count = count * (x[0].numel() // first[0].numel())
         spread = ((second - first.square() / count) / (count - 1)).clamp_(min=0).sqrt_()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils._python_dispatch import TorchDispatchMode
 from toys import make_snn, unrolled_lif
 
 from snn_lightning import (
@@ -222,12 +223,10 @@ def through_time(slope_of: Callable[[list[Tensor], float], Tensor]) -> Callable:
 
 
 def pdsg_slope(potentials: list[Tensor], threshold: float) -> Tensor:
+    """One width a channel of a convolution, one a feature of a fully connected layer."""
     u = potentials[-1]
-    if u.dim() == 4:
-        sigma = torch.stack([torch.stack(potentials)[:, :, c].std() for c in range(u.shape[1])])
-        sigma = sigma.view(1, -1, 1, 1)
-    else:
-        sigma = torch.stack(potentials).std()
+    sigma = torch.stack([torch.stack(potentials)[:, :, c].std() for c in range(u.shape[1])])
+    sigma = sigma.view(1, -1, *[1] * (u.dim() - 2))
     normal = torch.distributions.Normal(sigma / 2, sigma)
     return normal.log_prob(u - threshold).exp()
 
@@ -421,20 +420,33 @@ def test_potential_dependent_width(shape: tuple[int, ...]) -> None:
     x = torch.randn(shape, dtype=torch.float64) * 0.3 - 0.5
     got = PotentialDependent()(x)
     for t in range(shape[0]):
-        seen = [x[: t + 1]] if x.dim() == 3 else list(x[: t + 1].unbind(2))
-        for c, values in enumerate(seen):
+        for c, values in enumerate(x[: t + 1].unbind(2)):
             sigma = values.std().item() if values.numel() > 1 else 1.0
-            here = x[t] if x.dim() == 3 else x[t, :, c]
-            expected = torch.exp(-((here - sigma / 2) ** 2) / (2 * sigma**2)) / (
+            expected = torch.exp(-((x[t, :, c] - sigma / 2) ** 2) / (2 * sigma**2)) / (
                 math.sqrt(2 * math.pi) * sigma
             )
-            torch.testing.assert_close(got[t] if x.dim() == 3 else got[t, :, c], expected)
+            torch.testing.assert_close(got[t, :, c], expected)
+
+
+def test_potential_dependent_asks_for_nothing_that_cuda_cannot_do_deterministically() -> None:
+    """`trainer.deterministic: true` refuses cumsum on CUDA."""
+    called: list[str] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            called.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    with Watch():
+        PotentialDependent()(torch.randn(4, 3, 2, 5, 5))
+    assert called
+    assert not [name for name in called if "cum" in name or "scatter" in name]
 
 
 def test_potential_dependent_of_equal_potentials() -> None:
     """No spread, no width: the authors take 1, and rounding must not make it 1e-5."""
     for value in (-0.9, -0.1, 0.1, 0.7):
-        x = torch.full((4, 3, 1001), value)
+        x = torch.full((4, 3, 7, 1001), value)
         expected = math.exp(-((value - 0.5) ** 2) / 2) / math.sqrt(2 * math.pi)
         torch.testing.assert_close(PotentialDependent()(x), torch.full_like(x, expected))
 
