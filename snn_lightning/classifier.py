@@ -17,7 +17,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from snn_lightning.encoders import Encoder
-from snn_lightning.functional import seeded
+from snn_lightning.functional import CLEAN, seeded
 from snn_lightning.gradients import GradientEstimator
 from snn_lightning.networks import SpikingNetwork
 from snn_lightning.objectives import Natural, Objective
@@ -142,7 +142,7 @@ class SNNClassifier(L.LightningModule):
 
     def _evaluate(self, stage: str, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         images, labels = batch
-        with seeded(self.seed, 0, self.global_batch(batch_idx)):
+        with seeded(self.seed, CLEAN, self.global_batch(batch_idx)):
             logits = self.snn(images)
         loss = cross_entropy(logits.float(), labels)
         accuracy = (logits.argmax(1) == labels).float().mean()

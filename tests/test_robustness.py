@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import yaml
 from torch import Tensor, nn
 from toys import TinyNetwork, make_snn
 
-from snn_lightning import FGSM, LIF, PGD, RGA, SNN, STBP, Direct
+from snn_lightning import FGSM, LIF, PGD, RGA, SNN, STBP, Direct, Poisson, SNNClassifier, seeded
 from snn_lightning.attacks import APGD, DLR, SAPGD, Square, UniformNoise
+from snn_lightning.callbacks import AttackEvaluation
+from snn_lightning.functional import CLEAN
 from snn_lightning.gradients import ASSG, GradientEstimator
 from snn_lightning.grid import Cell, grid
-from snn_lightning.robustness.engine import RobustnessEvaluation
+from snn_lightning.robustness.engine import RobustnessEvaluation, _Shared
 from snn_lightning.robustness.identity import code_digest, module_digest, tensors_digest
 from snn_lightning.robustness.judge import craft, decide, zero_gradient
 from snn_lightning.robustness.models import load_snn, require_fit
@@ -330,6 +333,65 @@ def test_the_leak_of_a_model() -> None:
     next(iter(snn.network.neurons().values())).leak = 0.5  # type: ignore[assignment]
     with pytest.raises(ValueError, match="share one"):
         leak(snn)
+
+
+# Random streams
+
+
+class Noted(Poisson):
+    """Poisson input that keeps what it drew."""
+
+    def __init__(self) -> None:
+        super().__init__(timesteps=4)
+        self.drawn: list[Tensor] = []
+
+    def encode(self, images: Tensor) -> Tensor:
+        spikes = super().encode(images)
+        self.drawn.append(spikes.detach())
+        return spikes
+
+
+def noted_snn() -> tuple[SNN, list[Tensor], Tensor, Tensor]:
+    """A network, the list of what its encoder draws, images at even odds, and labels."""
+    snn, images, labels = make_snn(encoder="Poisson", timesteps=4)
+    encoder = Noted().eval()
+    return snn.replace(encoder=encoder), encoder.drawn, torch.full_like(images, 0.5), labels
+
+
+def apart(drawn: list[Tensor]) -> None:
+    """Half of the pixels differ between any two draws, as between independent ones."""
+    for one, other in itertools.combinations(drawn, 2):
+        assert (one != other).float().mean().item() == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_clean_verdict_crafting_and_judging_draw_independently(tmp_path: Path) -> None:
+    snn, drawn, images, labels = noted_snn()
+    evaluation = RobustnessEvaluation([FGSM(eps=0.0)], [STBP()], seed=5)
+    evaluation.store = Store(tmp_path)
+    task = Tasks()(Cell("FGSM", FGSM(eps=0.0), STBP()), snn)
+    shared = _Shared(evaluation, 7, images, labels)
+    evaluation._compute(tmp_path / "shard.json", task, 7, images, labels, shared)
+    craft, judge, clean, zero = drawn
+    apart([craft, judge, clean])
+    assert torch.equal(zero, craft)  # the gradient whose vanishing is counted is the attack's first
+    with seeded(5, CLEAN, 7):  # and `test` with this seed gives this verdict
+        assert torch.equal(snn.encoder(images), clean)
+
+
+def test_watching_crafts_on_other_noise_than_the_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    snn, drawn, images, labels = noted_snn()
+    watch = AttackEvaluation([FGSM(eps=0.0)], [STBP()])
+    module: Any = SNNClassifier(snn.encoder, snn.network).eval()
+    monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
+    monkeypatch.setattr(module, "log", lambda *_, **__: None)
+    monkeypatch.setattr(module, "global_batch", lambda index: index)
+    module.seed = watch.seed
+    with torch.no_grad():
+        logits = module.test_step((images, labels), 2)["logits"]
+        watch.start(module)
+        watch.measure(module, images, labels, logits, (watch.seed, 0, 2))
+    assert len(drawn) == 3
+    apart(drawn)
 
 
 # The declared standard set

@@ -10,7 +10,7 @@ from torch import Tensor
 from snn_lightning.attacks import FGSM, PGD, Attack
 from snn_lightning.callbacks.evaluation import Evaluation
 from snn_lightning.classifier import SNNClassifier
-from snn_lightning.functional import seeded
+from snn_lightning.functional import CRAFT, JUDGE, seeded
 from snn_lightning.gradients import RGA, STBP, GradientEstimator
 from snn_lightning.grid import grid
 from snn_lightning.metrics import AttackSuccessRate
@@ -109,8 +109,9 @@ class AttackEvaluation(Evaluation):
         first = not self.examples
         for cell in self.cells:
             # Every cell meets the same draws: cells differ in what they are, not in their luck.
-            with seeded(*key):
+            with seeded(*key, CRAFT):
                 adversarial = cell.craft(module.snn, images, labels)
+            with seeded(*key, JUDGE):
                 judged = module.snn(adversarial)
             self.metrics[cell.label].update(logits, judged, labels)
             if first:

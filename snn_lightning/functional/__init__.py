@@ -9,12 +9,16 @@ from snn_lightning.functional.coding import poisson, shuffle_spikes
 from snn_lightning.functional.layout import mean_step
 from snn_lightning.functional.linearised import Linearised
 from snn_lightning.functional.neuron import lif, lif_trace
-from snn_lightning.functional.random import seeded
+from snn_lightning.functional.random import CLEAN, CRAFT, JUDGE, TRUST, seeded
 from snn_lightning.functional.rate import graft, rate_slope, replay
 from snn_lightning.functional.recursion import Reset, SurrogateFn
 from snn_lightning.functional.views import evaluation_view, over_time, search_view, view
 
 __all__ = [
+    "CLEAN",
+    "CRAFT",
+    "JUDGE",
+    "TRUST",
     "Linearised",
     "Reset",
     "SurrogateFn",

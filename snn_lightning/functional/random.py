@@ -7,6 +7,10 @@ from contextlib import contextmanager
 
 import torch
 
+# What is drawn for a batch, by what it is for. A search that knew the very noise of a verdict would
+# fit that noise; TRUST has streams of its own below.
+CLEAN, CRAFT, JUDGE, TRUST = range(4)
+
 
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:

@@ -15,11 +15,11 @@ from tqdm.auto import tqdm
 from snn_lightning.attacks import Attack
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.data import DataModule
-from snn_lightning.functional import seeded
+from snn_lightning.functional import CLEAN, CRAFT, JUDGE, seeded
 from snn_lightning.gradients import GradientEstimator
 from snn_lightning.grid import Cell, grid
 from snn_lightning.robustness.identity import tensors_digest
-from snn_lightning.robustness.judge import CLEAN, CRAFT, JUDGE, craft, decide, zero_gradient
+from snn_lightning.robustness.judge import craft, decide, zero_gradient
 from snn_lightning.robustness.models import load_snn, require_fit
 from snn_lightning.robustness.plan import Curves, Task, Tasks, points
 from snn_lightning.robustness.report import report
@@ -33,7 +33,8 @@ class RobustnessEvaluation(Callback):
 
     Every cell is crafted on a view of the model, or of the substitute, and judged on the model at
     its own T. The randomness of a batch is fixed by (seed, batch): all cells meet the same draws,
-    and any number of processes gives the same counts. Finished batches lie in `attack-shards`
+    and any number of processes gives the same counts. The clean verdict, crafting and the verdict
+    on what was crafted draw independently. Finished batches lie in `attack-shards`
     beside the folder and are never computed again, whichever evaluation asks for them.
 
     Args:
@@ -192,13 +193,13 @@ class _Shared:
     def __init__(
         self, evaluation: RobustnessEvaluation, index: int, images: Tensor, labels: Tensor
     ) -> None:
-        self.draws, self.key = evaluation.draws, (evaluation.seed, CLEAN, index)
+        self.draws, self.seed, self.index = evaluation.draws, evaluation.seed, index
         self.images, self.labels = images, labels
         self.found: dict[Any, list[Any]] = {}
 
     def clean(self, target: SNN) -> list[int]:
         if target not in self.found:
-            with seeded(*self.key):
+            with seeded(self.seed, CLEAN, self.index):
                 self.found[target] = decide(target, self.images, self.draws).tolist()
         return self.found[target]
 
@@ -208,7 +209,7 @@ class _Shared:
             return None
         view = task.target, cell.gradient, cell.extension, cell.substitute
         if view not in self.found:
-            with seeded(*self.key):
+            with seeded(self.seed, CRAFT, self.index):
                 zeros = zero_gradient(cell, task.target, self.images, self.labels)
             self.found[view] = zeros.tolist()
         return self.found[view]

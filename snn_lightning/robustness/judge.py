@@ -10,8 +10,6 @@ from snn_lightning.encoders import Poisson
 from snn_lightning.grid import Cell
 from snn_lightning.snn import SNN
 
-CLEAN, CRAFT, JUDGE = 0, 0, 1  # streams of randomness of a batch; the model's own test draws 0
-
 
 def expected(snn: SNN, draws: int) -> nn.Module:
     """`snn` over `draws` forward passes where its input is random; else `snn`."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from snn_lightning.attacks import PGD, CrossEntropy
 from snn_lightning.encoders import Poisson
-from snn_lightning.functional import seeded
+from snn_lightning.functional import CLEAN, CRAFT, JUDGE, TRUST, seeded
 from snn_lightning.gradients import GradientEstimator
 from snn_lightning.grid import Cell
 from snn_lightning.neurons import Analog, Neuron
@@ -20,8 +20,7 @@ from snn_lightning.robustness.trust.line import Count
 from snn_lightning.snn import SNN
 from snn_lightning.surrogates import Surrogate
 
-TRUST = 2  # this report's streams of randomness; the evaluation's crafting and judging have 0 and 1
-CLEAN, CRAFT, JUDGE, AGAIN = range(4)  # and of these, by what they are for
+AGAIN = 3  # of this report's streams, beside CLEAN, CRAFT and JUDGE: the first of the repeats
 REPEATS = 8  # judgements that measure the noise floor
 
 
