@@ -23,8 +23,13 @@ class Neuron(nn.Module):
         """The value of a spike."""
         return 1.0
 
-    def simulate(self, current: Tensor, surrogate: SurrogateFn | None = None) -> Tensor:
-        """current (T, N, *) -> spikes (T, N, *), with a graph where `surrogate` gives ds/du."""
+    def simulate(
+        self, current: Tensor, surrogate: SurrogateFn | None = None, detach_reset: bool = False
+    ) -> Tensor:
+        """current (T, N, *) -> spikes (T, N, *), with a graph where `surrogate` gives ds/du.
+
+        With `detach_reset` that graph takes the spike that resets for a constant.
+        """
         raise NotImplementedError
 
     def trace(self, current: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,9 +73,12 @@ class LIF(Neuron):
         self.reset = reset
         self.initial = initial
 
-    def simulate(self, current: Tensor, surrogate: SurrogateFn | None = None) -> Tensor:
+    def simulate(
+        self, current: Tensor, surrogate: SurrogateFn | None = None, detach_reset: bool = False
+    ) -> Tensor:
         initial = self.initial * self.threshold
-        return F.lif(current, self.leak, self.threshold, self.reset, initial, surrogate)
+        neuron = self.leak, self.threshold, self.reset, initial
+        return F.lif(current, *neuron, surrogate, detach_reset)
 
     def trace(self, current: Tensor) -> tuple[Tensor, Tensor]:
         initial = self.initial * self.threshold
@@ -114,8 +122,11 @@ class ConvertedIF(Neuron):
     def height(self) -> float:
         return self.threshold.item()
 
-    def simulate(self, current: Tensor, surrogate: SurrogateFn | None = None) -> Tensor:
-        spikes = F.lif(current / self.threshold, 1.0, 1.0, "soft", 0.5, surrogate)
+    def simulate(
+        self, current: Tensor, surrogate: SurrogateFn | None = None, detach_reset: bool = False
+    ) -> Tensor:
+        current = current / self.threshold
+        spikes = F.lif(current, 1.0, 1.0, "soft", 0.5, surrogate, detach_reset)
         return spikes * self.threshold
 
     def trace(self, current: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,7 +167,9 @@ class Analog(Neuron):
         """Any shape -> the same shape, differentiable."""
         raise NotImplementedError
 
-    def simulate(self, current: Tensor, surrogate: SurrogateFn | None = None) -> Tensor:
+    def simulate(
+        self, current: Tensor, surrogate: SurrogateFn | None = None, detach_reset: bool = False
+    ) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and surrogate is not None):
             return self.activate(current)
 

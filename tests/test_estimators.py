@@ -205,7 +205,9 @@ def hart_fire(width: float) -> Callable[[LIF, Tensor], Tensor]:
     return fire
 
 
-def through_time(slope_of: Callable[[list[Tensor], float], Tensor]) -> Callable:
+def through_time(
+    slope_of: Callable[[list[Tensor], float], Tensor], detach_reset: bool = False
+) -> Callable:
     """STBP with a slope that may depend on all potentials so far: (u[0..t], threshold) -> ds/du."""
 
     def fire(neuron: LIF, current: Tensor) -> Tensor:
@@ -215,7 +217,8 @@ def through_time(slope_of: Callable[[list[Tensor], float], Tensor]) -> Callable:
             u = neuron.leak * v + step
             potentials.append(u.detach())
             s = _Spike.apply(u, neuron.threshold, slope_of(potentials, neuron.threshold))
-            v = (1 - s) * u if neuron.reset == "hard" else u - neuron.threshold * s
+            r = s.detach() if detach_reset else s
+            v = (1 - r) * u if neuron.reset == "hard" else u - neuron.threshold * r
             spikes.append(s)
         return torch.stack(spikes)
 
@@ -231,6 +234,10 @@ def pdsg_slope(potentials: list[Tensor], threshold: float) -> Tensor:
     return normal.log_prob(u - threshold).exp()
 
 
+def triangle_slope(potentials: list[Tensor], threshold: float) -> Tensor:
+    return (1 - (potentials[-1] - threshold).abs()).clamp(min=0)
+
+
 def network_twin(fire: Callable) -> Callable[[SNN, Tensor], Tensor]:
     return lambda snn, images: snn.network(snn.encoder(images), fire).mean(0)
 
@@ -240,6 +247,10 @@ TWINS: dict[str, tuple[GradientEstimator, Callable]] = {
     "HART": (HART(), network_twin(hart_fire(1.0))),
     "HART-narrow": (HART(Triangle(0.4)), network_twin(hart_fire(0.4))),
     "PDSG": (PDSG(), network_twin(through_time(pdsg_slope))),
+    "STBP-detached": (
+        STBP(detach_reset=True),
+        network_twin(through_time(triangle_slope, detach_reset=True)),
+    ),
 }
 
 
@@ -311,12 +322,14 @@ class AssgTwin:
 
         def fire(neuron: LIF, current: Tensor) -> Tensor:
             layer[0] += 1
-            return through_time(slope)(neuron, current)
+            return through_time(slope, settings.detach_reset)(neuron, current)
 
         return snn.network(snn.encoder(images), fire).mean(0)
 
 
-@pytest.mark.parametrize("settings", [ASSG(), ASSG(0.7, 0.5, 0.6, 0.3)], ids=repr)
+@pytest.mark.parametrize(
+    "settings", [ASSG(), ASSG(0.7, 0.5, 0.6, 0.3), ASSG(detach_reset=True)], ids=repr
+)
 @pytest.mark.parametrize("neuron", NEURONS, ids=str)
 def test_assg_twin_over_a_search(neuron: dict, settings: ASSG) -> None:
     snn, images, labels = make_snn(timesteps=4, **neuron)

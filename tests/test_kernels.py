@@ -64,7 +64,7 @@ def currents(dtype: torch.dtype = torch.float64, shape: tuple[int, ...] = SHAPE)
     return torch.randn(shape, dtype=torch.float64).mul_(0.8).add_(0.4).to(dtype)
 
 
-def naive(current, leak, threshold, reset, initial, surrogate) -> Tensor:
+def naive(current, leak, threshold, reset, initial, surrogate, detach_reset=False) -> Tensor:
     """The paper's equations, step by step, with a graph."""
 
     class Fire(torch.autograd.Function):
@@ -82,7 +82,8 @@ def naive(current, leak, threshold, reset, initial, surrogate) -> Tensor:
     for step in current:
         u = leak * v + step
         s = Fire.apply(u - threshold)
-        v = u * (1 - s) if reset == "hard" else u - threshold * s
+        resets = s.detach() if detach_reset else s
+        v = u * (1 - resets) if reset == "hard" else u - threshold * resets
         spikes.append(s)
     return torch.stack(spikes)
 
@@ -120,22 +121,22 @@ def test_the_c_kernel_fires_as_the_recursion_to_the_last_bit(laid_out, dtype, pa
     assert torch.equal(current, before)
 
 
+@pytest.mark.parametrize("detach", [False, True])
 @pytest.mark.parametrize("parameters", NEURONS)
 @pytest.mark.parametrize("surrogate", [Triangle(), Arctan(), Opaque()], ids=repr)
 @pytest.mark.parametrize("kernel", [recursion, native])
 @layouts
 def test_gradients_are_those_of_the_naive_loop(
-    kernel, surrogate, laid_out, parameters, monkeypatch, request
+    kernel, surrogate, laid_out, parameters, detach, monkeypatch, request
 ) -> None:
     if kernel is native:
         request.getfixturevalue("_compiler")
         monkeypatch.setattr(native, "_CHUNK", 5)  # 1024 neurons at the least: see below
     monkeypatch.setattr(neuron, "_fastest", lambda *_: kernel)
     current = laid_out(currents()).requires_grad_()
-    expected = naive(
-        current, *parameters, surrogate=Triangle() if isinstance(surrogate, Opaque) else surrogate
-    )
-    spikes = F.lif(current, *parameters, surrogate=surrogate)
+    alone = Triangle() if isinstance(surrogate, Opaque) else surrogate
+    expected = naive(current, *parameters, alone, detach)
+    spikes = F.lif(current, *parameters, surrogate, detach)
     assert torch.equal(spikes, expected)
     grads = torch.randn(SHAPE, dtype=torch.float64)
     mixed = [
@@ -154,17 +155,19 @@ def test_gradients_are_those_of_the_naive_loop(
 @pytest.mark.usefixtures("_compiler")
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-10), (torch.float32, 2e-5)])
 @pytest.mark.parametrize("reset", ["hard", "soft"])
-def test_chunks_and_threads_change_nothing(reset, dtype, atol, monkeypatch) -> None:
+@pytest.mark.parametrize("detach", [False, True])
+def test_chunks_and_threads_change_nothing(detach, reset, dtype, atol, monkeypatch) -> None:
     current = _channels_last(currents(dtype, (4, 2, 8, 20, 20)))
     x = recursion.forward(current, 0.9, 1.0, reset, 0.0, keep=True)[1]
+    neuron = 0.9, 1.0, reset, Arctan(), detach
     grad = torch.randn_like(x)
-    expected = recursion.backward(x, grad, 0.9, 1.0, reset, Arctan())
-    whole = native.backward(x, grad, 0.9, 1.0, reset, Arctan())
+    expected = recursion.backward(x.double(), grad.double(), *neuron).to(dtype)
+    whole = native.backward(x, grad, *neuron)
     torch.testing.assert_close(whole, expected, rtol=0, atol=atol)  # float32: other roundings
     monkeypatch.setattr(native, "_CHUNK", 4 * 1500)  # 6400 neurons: five chunks
     torch.set_num_threads(2)
     try:
-        assert torch.equal(native.backward(x, grad, 0.9, 1.0, reset, Arctan()), whole)
+        assert torch.equal(native.backward(x, grad, *neuron), whole)
     finally:
         torch.set_num_threads(1)
 
@@ -175,9 +178,10 @@ def test_bfloat16_gradients_are_close() -> None:
     current = currents(torch.bfloat16)
     x = recursion.forward(current, 0.9, 1.0, "hard", 0.0, keep=True)[1]
     grad = torch.randn_like(x)
-    exact = recursion.backward(x.double(), grad.double(), 0.9, 1.0, "hard", Triangle())
-    for kernel in (native, recursion):
-        ours = kernel.backward(x, grad, 0.9, 1.0, "hard", Triangle())
+    for kernel, detach in itertools.product((native, recursion), (False, True)):
+        options = 0.9, 1.0, "hard", Triangle(), detach
+        exact = recursion.backward(x.double(), grad.double(), *options)
+        ours = kernel.backward(x, grad, *options)
         assert ours.dtype == torch.bfloat16
         assert (ours.double() - exact).norm() < 0.02 * exact.norm()
 
@@ -415,12 +419,13 @@ for dtype, tolerance in (torch.float32, 1e-5), (torch.float16, 0.005):
         assert torch.equal(x, expected[1]), (dtype, neuron, kind)
         assert spikes.stride() == expected[0].stride()
         assert torch.equal(cuda.forward(current, *neuron, keep=False)[0], spikes)
-        for grad in torch.randn_like(x), torch.randn_like(x[:1]).expand_as(x):
-            ours = cuda.backward(x, grad, leak, threshold, reset, Triangle())
-            doubles = x.double(), grad.double()
-            theirs = recursion.backward(*doubles, leak, threshold, reset, Triangle())
+        whole, same = torch.randn_like(x), torch.randn_like(x[:1]).expand_as(x)
+        for grad, detach in itertools.product((whole, same), (False, True)):
+            options = leak, threshold, reset, Triangle(), detach
+            ours = cuda.backward(x, grad, *options)
+            theirs = recursion.backward(x.double(), grad.double(), *options)
             error = (ours.double() - theirs).norm()
-            assert error <= tolerance * theirs.norm(), (dtype, neuron, kind)
+            assert error <= tolerance * theirs.norm(), (dtype, neuron, kind, detach)
 try:
     cuda.forward(torch.ones(1, 1, dtype=torch.float64), 0.9, 1.0, "hard", 0.0, True)
     raise AssertionError("float64 was taken")

@@ -72,6 +72,7 @@ def _backward(  # type: ignore[no-untyped-def]
     leak,
     threshold,
     SOFT: tl.constexpr,
+    DETACH: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Every array comes as its last row, and the distance to the row before it."""
@@ -86,10 +87,10 @@ def _backward(  # type: ignore[no-untyped-def]
         kept = tl.load(x, inside, other=0).to(tl.float32)
         h = tl.load(slope, inside, other=0).to(tl.float32)
         g = tl.load(grad_spikes, inside, other=0).to(tl.float32)
-        if SOFT:
-            d = h * (g - carried * threshold) + carried
-        else:
-            d = h * (g - carried * (kept + threshold)) + tl.where(kept >= 0, 0.0, carried)
+        through = carried if SOFT else tl.where(kept >= 0, 0.0, carried)  # dv/du at constant s
+        if not DETACH:
+            g -= carried * (threshold if SOFT else kept + threshold)  # dv/ds
+        d = h * g + through
         tl.store(grad, d.to(grad.dtype.element_ty), inside)
         carried = leak * d
         x -= x_row
@@ -135,6 +136,7 @@ def backward(
     threshold: float,
     reset: Reset,
     surrogate: SurrogateFn,
+    detach_reset: bool = False,
 ) -> Tensor:
     """As `recursion.backward`, up to the order of roundings."""
     grad = room_for(x)
@@ -149,6 +151,7 @@ def backward(
                 float(leak),
                 float(threshold),
                 SOFT=reset == "soft",
+                DETACH=detach_reset,
                 BLOCK=_BLOCK,
             )
     return grad

@@ -84,7 +84,7 @@ void lif_forward(const element *current, int64_t current_row, element *spikes,
 void lif_backward(const element *x, int64_t x_row, const element *slope,
                   int64_t slope_row, const element *grad, int64_t grad_row,
                   element *out, int64_t out_row, int64_t steps, int64_t neurons,
-                  double leak_, double threshold_, int soft, int threads)
+                  double leak_, double threshold_, int soft, int detach, int threads)
 {
     const real leak = leak_, threshold = threshold_;
 #pragma omp parallel for num_threads(threads) if (steps * neurons >= PARALLEL_FROM)
@@ -101,7 +101,7 @@ void lif_backward(const element *x, int64_t x_row, const element *slope,
             for (int64_t i = 0; i < count; i++) {
                 const real kept = load(xs[i]), k = carried[i];
                 const real through = soft ? k : (kept >= 0 ? 0 : k); /* dv/du at constant s */
-                const real reset = soft ? threshold : kept + threshold; /* -dv/ds */
+                const real reset = detach ? 0 : soft ? threshold : kept + threshold; /* -dv/ds */
                 const real d = load(h[i]) * (load(g[i]) - k * reset) + through;
                 o[i] = store(d);
                 carried[i] = leak * d;

@@ -57,6 +57,7 @@ def backward(
     threshold: float,
     reset: Reset,
     surrogate: SurrogateFn,
+    detach_reset: bool = False,
 ) -> Tensor:
     """As `recursion.backward`, up to the order of roundings."""
     grad = room_for(x)
@@ -76,6 +77,7 @@ def backward(
             leak,
             threshold,
             reset == "soft",
+            detach_reset,
             torch.get_num_threads(),
         )
     return grad
@@ -97,6 +99,6 @@ def _library(dtype: torch.dtype) -> CDLL:
     array: list[Any] = [c_void_p, c_int64]  # and the distance between its rows
     neurons: list[Any] = [c_int64, c_int64, c_double, c_double]
     library.lif_forward.argtypes = [*array, c_void_p, c_void_p, *neurons, c_double, c_int, c_int]
-    library.lif_backward.argtypes = [*array * 4, *neurons, c_int, c_int]
+    library.lif_backward.argtypes = [*array * 4, *neurons, c_int, c_int, c_int]
     library.lif_forward.restype = library.lif_backward.restype = None
     return library

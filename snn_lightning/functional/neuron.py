@@ -25,6 +25,7 @@ def lif(
     reset: Reset = "hard",
     initial: float = 0.0,
     surrogate: SurrogateFn | None = None,
+    detach_reset: bool = False,
 ) -> Tensor:
     """Simulate leaky integrate-and-fire neurons.
 
@@ -38,8 +39,8 @@ def lif(
         threshold: > 0.
         reset: "hard" or "soft".
         initial: v[-1].
-        surrogate: ds/du as a function of u - threshold, for the backward pass; the gradient also
-            flows through the reset. None: no gradient.
+        surrogate: ds/du as a function of u - threshold, for the backward pass. None: no gradient.
+        detach_reset: the gradient does not flow through the spike that resets.
 
     Returns:
         Spikes (T, N, *) in {0, 1}, in the dtype of `current`.
@@ -49,7 +50,7 @@ def lif(
         with torch.no_grad():
             kernel = _kernel(current)
             return kernel.forward(current, leak, threshold, reset, initial, keep=False)[0]
-    return _LIF.apply(current, leak, threshold, reset, initial, surrogate)
+    return _LIF.apply(current, leak, threshold, reset, initial, surrogate, detach_reset)
 
 
 def lif_trace(
@@ -81,18 +82,19 @@ class _LIF(torch.autograd.Function):
         reset: Reset,
         initial: float,
         surrogate: SurrogateFn,
+        detach_reset: bool,
     ) -> Tensor:
         kernel = _kernel(current)
         spikes, x = kernel.forward(current, leak, threshold, reset, initial, keep=True)
         ctx.save_for_backward(x)
-        ctx.neuron = leak, threshold, reset, surrogate
+        ctx.neuron = leak, threshold, reset, surrogate, detach_reset
         return spikes
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor, None, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         (x,) = ctx.saved_tensors
-        return _kernel(x).backward(x, grad_spikes, *ctx.neuron), None, None, None, None, None
+        return _kernel(x).backward(x, grad_spikes, *ctx.neuron), *[None] * 6
 
 
 def _kernel(tensor: Tensor) -> ModuleType:

@@ -41,14 +41,21 @@ def backward(
     threshold: float,
     reset: Reset,
     surrogate: SurrogateFn,
+    detach_reset: bool = False,
 ) -> Tensor:
-    """x and dL/dspikes (T, N, *) -> dL/dcurrent (T, N, *): the analytic reverse recursion."""
+    """x and dL/dspikes (T, N, *) -> dL/dcurrent (T, N, *): the analytic reverse recursion.
+
+    With `detach_reset` the spike that resets is a constant: dv/ds is 0.
+    """
     grad = surrogate(x)  # ds/du; turned into dL/du in place, step by step
     carried: Tensor | None = None  # leak * dL/du[t+1] = dL/dv[t]
     for t in reversed(range(len(x))):
         slope = grad[t]
         if carried is None:
             slope.mul_(grad_spikes[t])
+        elif detach_reset:  # dv/du = 1 - s, or 1
+            direct = carried.masked_fill(x[t] >= 0, 0) if reset == "hard" else carried
+            slope.mul_(grad_spikes[t]).add_(direct)
         elif reset == "hard":  # dv/du = 1 - s - u ds/du
             direct = carried.masked_fill(x[t] >= 0, 0)
             through = torch.addcmul(grad_spikes[t], carried, x[t] + threshold, value=-1)

@@ -27,21 +27,23 @@ class ASSG(GradientEstimator):
     is the first iteration: memoryless, and about as sharp as `Arctan(omega)`. The attacks of this
     package, and `SNN.searching()`, begin a search; every backward pass is an iteration of it.
 
-    Checked against the authors' code, not against the paper's equations. That code differs in two
-    points: it detaches the reset, where here the gradient flows through it as in STBP, and it
-    chooses `vanishing` by a ternary search on the test images (0.70 to 0.98).
+    Checked against the authors' code, not against the paper's equations. That code detaches the
+    reset (`detach_reset`), chooses `vanishing` by a ternary search on the test images (0.70 to
+    0.98), and begins anew at every restart of an attack, where here a call of one is one search.
 
     Args:
         vanishing: bound A, in (0, 1), on the expected share of the gradient that vanishes; larger
             is sharper.
         relax: weight of the spread D, >= 0.
         mean_decay, spread_decay: of the moving averages, in [0, 1).
+        detach_reset: as of `STBP`.
     """
 
     vanishing: float = 0.85
     relax: float = 1.5
     mean_decay: float = 0.9
     spread_decay: float = 0.9
+    detach_reset: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.vanishing < 1:
@@ -76,7 +78,7 @@ class ASSGSearch(GradientEstimator):
             if passed == len(self.layers):
                 self.layers.append(_Sharpness(self.settings))
             passed += 1
-            return neuron.simulate(x, self.layers[passed - 1])
+            return neuron.simulate(x, self.layers[passed - 1], self.settings.detach_reset)
 
         return network(current, fire).mean(0)
 
