@@ -14,6 +14,7 @@ from snn_lightning._torchvision import repair
 repair()  # before lightning is imported
 
 import yaml
+from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import (
@@ -30,6 +31,7 @@ from snn_lightning.callbacks import (
     LastCheckpoint,
     RunReport,
     ShuffleTest,
+    WholeCheckpoints,
 )
 from snn_lightning.classifier import CHECKPOINT_KEY, SNNClassifier, load_checkpoint
 from snn_lightning.loggers import CSVLogger, WandbLogger
@@ -139,7 +141,10 @@ class CLI(LightningCLI):
         config = self._get(self.config_init, "trainer")
         if config["logger"] in (None, True) and not config["fast_dev_run"]:
             kwargs["logger"] = self._loggers()
-        return super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(**kwargs)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # no plugin was asked for
+            trainer.strategy.checkpoint_io = WholeCheckpoints()
+        return trainer
 
     def _loggers(self) -> list[Any]:
         name, runs = self._get(self.config, "name"), self._get(self.config, "runs_dir")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import netrc
 import os
 from pathlib import Path
@@ -12,6 +13,8 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
+from snn_lightning.files import whole
+
 INIT_TIMEOUT = 15  # seconds until a run without a network goes on offline
 
 
@@ -20,6 +23,15 @@ class _Writer(ExperimentWriter):
         path = Path(self.metrics_file_path)
         if path.is_file():
             self.metrics_keys = path.read_text().partition("\n")[0].strip().split(",")
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        path = Path(self.metrics_file_path)
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        with whole(path, "w") as file:
+            table = csv.DictWriter(file, fieldnames)
+            table.writeheader()
+            table.writerows(rows)
 
 
 class CSVLogger(loggers.CSVLogger):

@@ -10,9 +10,11 @@ from matplotlib.figure import Figure  # not pyplot: no global state, and no scre
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from snn_lightning.files import write_figure
+
 
 def _save(figure: Figure, path: Path) -> Path:
-    figure.savefig(path, dpi=130, bbox_inches="tight")
+    write_figure(path, figure)
     return path
 
 

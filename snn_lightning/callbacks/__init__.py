@@ -1,6 +1,6 @@
 """What watches a run: shuffle test, attacks, firing rates, guards, and the report they end in."""
 
-from snn_lightning.callbacks.checkpoint import LastCheckpoint
+from snn_lightning.callbacks.checkpoint import LastCheckpoint, WholeCheckpoints
 from snn_lightning.callbacks.evaluation import Evaluation
 from snn_lightning.callbacks.guards import Guards
 from snn_lightning.callbacks.measurements import AttackEvaluation, FiringRates, ShuffleTest
@@ -14,4 +14,5 @@ __all__ = [
     "LastCheckpoint",
     "RunReport",
     "ShuffleTest",
+    "WholeCheckpoints",
 ]

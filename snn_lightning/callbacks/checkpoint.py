@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from snn_lightning.files import whole
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside the one that it replaces, which stays until the new one is whole.
+
+    Lightning's own go through the folder for temporary files: where that is another file system,
+    the last step is a copy, and a kill or a full disk in the middle of it costs both.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        if storage_options is not None or "://" in str(path):  # a remote one
+            return super().save_checkpoint(checkpoint, path, storage_options)
+        with whole(path) as file:
+            torch.save(checkpoint, file)
 
 
 class LastCheckpoint(ModelCheckpoint):

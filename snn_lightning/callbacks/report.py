@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from rich.table import Table
 from snn_lightning import plots
 from snn_lightning.callbacks.evaluation import fitting
 from snn_lightning.callbacks.measurements import AttackEvaluation, FiringRates, ShuffleTest
+from snn_lightning.files import write_json
 from snn_lightning.provenance import provenance
 
 
@@ -104,13 +104,6 @@ class RunReport(Callback):
             "precision": str(trainer.precision),
             **provenance(),
         }
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
 
 
 def _print_table(results: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from snn_lightning.classifier import CHECKPOINT_KEY, SNNClassifier, load_checkpo
 from snn_lightning.conversion.calibration import Calibration
 from snn_lightning.conversion.convert import convert
 from snn_lightning.conversion.report import accuracy_over_time, conversion_report
+from snn_lightning.files import whole, write_figure, write_json
 
 
 def convert_checkpoint(
@@ -82,10 +82,8 @@ def _save(source: dict[str, Any], state: dict[str, Tensor], timesteps: int, outp
         "hyper_parameters": {**hyper_parameters, **config["model"]},
         CHECKPOINT_KEY: {"config": yaml.safe_dump(config), "wandb_id": None, "folder": None},
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(output.name + ".partial")
-    torch.save(checkpoint, partial)
-    partial.replace(output)
+    with whole(output) as file:
+        torch.save(checkpoint, file)
 
 
 def _report(accuracies: list[dict[str, Any]], layers: list[dict[str, Any]], output: Path) -> None:
@@ -108,7 +106,7 @@ def _report(accuracies: list[dict[str, Any]], layers: list[dict[str, Any]], outp
     for table in (over_time, errors):
         Console().print(table)
     content = {"accuracy": accuracies, "layers": layers}
-    output.with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n")
+    write_json(output.with_suffix(".json"), content)
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()
@@ -122,7 +120,7 @@ def _report(accuracies: list[dict[str, Any]], layers: list[dict[str, Any]], outp
     )
     axis.grid(alpha=0.25, linewidth=0.6)
     axis.legend()
-    figure.savefig(output.with_suffix(".png"), dpi=130)
+    write_figure(output.with_suffix(".png"), figure)
     print(
         f"written: {output}, {output.with_suffix('.json').name}, {output.with_suffix('.png').name}"
     )

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import uuid
 from collections.abc import Callable, Sequence
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from tqdm import tqdm
 
 from snn_lightning.data.base import DataError
+from snn_lightning.files import whole
 
 
 class File(NamedTuple):
@@ -57,8 +57,8 @@ class ArrayCache:
     """The file that holds the decoded `files` as one uint8 array (number of files, *shape).
 
     Its name carries a digest of the files' names, sizes and times, so a changed folder is decoded
-    again. It is written under a temporary name and renamed: it is there as a whole or not at all,
-    whatever is interrupted and however many processes write it at once.
+    again. It is there as a whole or not at all, whatever is interrupted and however many processes
+    write it at once.
 
     Args:
         folder: Where the file goes.
@@ -92,21 +92,15 @@ class ArrayCache:
         if os.path.exists(self.path):
             return
         rank_zero_info(f"Decoding {len(self.files)} files, once, into {self.path}")
-        part = f"{self.path}.{uuid.uuid4().hex}.part"
         try:
-            os.makedirs(os.path.dirname(part), exist_ok=True)
-            with open(part, "wb") as output:
+            with whole(self.path) as output:
                 self._decode_into(output)
-            os.replace(part, self.path)
         except OSError as error:
             raise DataError(
                 f"cannot write {self.path} ({error}): set cache_dir to a folder with space"
             ) from error
-        finally:
-            if os.path.exists(part):
-                os.remove(part)
 
-    def _decode_into(self, output: BinaryIO) -> None:
+    def _decode_into(self, output: IO[bytes]) -> None:
         # Plain writes: a memory map would answer a full disk with a crash, not with an error.
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(self.files), *self.shape)}
         np.lib.format.write_array_header_1_0(output, header)

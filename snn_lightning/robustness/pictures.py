@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,8 @@ import torch
 from matplotlib.figure import Figure  # not pyplot: no global state, and no screen
 from torch import Tensor
 from torch.nn.functional import pad
+
+from snn_lightning.files import write_csv, write_figure
 
 AXES = {
     "eps": "eps, in units of 1/255",
@@ -43,10 +44,8 @@ def curve(name: str, rows: Sequence[Mapping[str, Any]], folder: Path) -> Path:
     axis.grid(alpha=0.25, linewidth=0.6)
     axis.legend(fontsize=8)
     path = folder / f"curve_{name}.png"
-    figure.savefig(path, dpi=130, bbox_inches="tight")
-    with path.with_suffix(".csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerows(curve_table(rows))
+    write_figure(path, figure)
+    write_csv(path.with_suffix(".csv"), curve_table(rows))
     return path
 
 
@@ -64,7 +63,6 @@ def examples(clean: Tensor, adversarial: Mapping[str, Tensor], folder: Path) -> 
 
     Images are (N, C, H, W), or frame stacks (N, T, C, H, W), of which the mean over time is drawn.
     """
-    (folder / "examples").mkdir(exist_ok=True)
     names = {}
     for label, images in adversarial.items():
         names[label] = f"examples/{slug(label)}.png"
@@ -86,7 +84,7 @@ def _example(clean: Tensor, adversarial: Tensor, path: Path) -> None:
     axis.tick_params(length=0)
     axis.set_xticks([])
     axis.set_frame_on(False)
-    figure.savefig(path, dpi=130, bbox_inches="tight")
+    write_figure(path, figure)
 
 
 def _row(images: Tensor) -> Tensor:

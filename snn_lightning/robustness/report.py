@@ -10,8 +10,8 @@ from lightning.pytorch import Trainer
 from rich.console import Console
 from rich.table import Table
 
-from snn_lightning.callbacks.report import write_json
 from snn_lightning.classifier import SNNClassifier
+from snn_lightning.files import write_json
 from snn_lightning.provenance import provenance
 from snn_lightning.robustness import pictures, results
 from snn_lightning.robustness.identity import digest, module_digest

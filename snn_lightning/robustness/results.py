@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from snn_lightning.files import whole
 from snn_lightning.grid import Cell
 from snn_lightning.robustness.plan import Point
 from snn_lightning.robustness.store import Shard
@@ -99,7 +100,7 @@ def curve_results(points: Sequence[tuple[Point, Shard]]) -> dict[str, list[dict[
 
 def write_records(path: Path, records: Mapping[str, Shard]) -> None:
     """A CSV with one row a cell and sample; `sample` counts in the order of the test loader."""
-    with path.open("w", newline="") as file:
+    with whole(path, "w") as file:
         table = csv.writer(file)
         names = ("cell", "sample", "label", "clean", "adversarial", "size", "zero_gradient")
         table.writerow(names)

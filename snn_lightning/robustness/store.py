@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from snn_lightning.files import whole, write_text
 
 EXAMPLES = 8  # images of the first batch that are kept to look at
 
@@ -50,22 +51,13 @@ class Store:
 
     def write(self, path: Path, shard: Shard, examples: Tensor | None = None) -> None:
         """`examples`: adversarial images (N, *) to keep beside it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         if examples is not None:  # first: an existing shard promises them
-            partial = _partial(path)
-            with partial.open("wb") as file:
+            with whole(path.with_suffix(".npy")) as file:
                 np.save(file, examples.detach().float().cpu().numpy())
-            os.replace(partial, path.with_suffix(".npy"))
-        partial = _partial(path)
-        partial.write_text(json.dumps(asdict(shard)) + "\n")
-        os.replace(partial, path)
+        write_text(path, json.dumps(asdict(shard)) + "\n")
 
     def read(self, path: Path) -> Shard:
         return Shard(**json.loads(path.read_text()))
 
     def examples(self, path: Path) -> Tensor:
         return torch.from_numpy(np.load(path.with_suffix(".npy")))
-
-
-def _partial(path: Path) -> Path:
-    return path.with_suffix(f".{os.getpid()}.partial")

@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from snn_lightning.files import write_text
 from snn_lightning.robustness.page.chart import chart
 from snn_lightning.robustness.pictures import AXES
 
@@ -38,9 +39,7 @@ def write_page(folder: Path, results: Mapping[str, Any]) -> Path:
         f"{''.join(sections)}</body></html>\n"
     )
     path = folder / "report.html"
-    partial = path.with_suffix(".partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, page)
     return path
 
 
