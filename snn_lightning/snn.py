@@ -61,6 +61,11 @@ class SNN(nn.Module):
         gradient = self.gradient.search()
         return self if gradient is self.gradient else self.replace(gradient=gradient)
 
+    def iterating(self) -> SNN:
+        """A view for several passes, such as random draws, that are one iteration of a search."""
+        gradient = self.gradient.iteration()
+        return self if gradient is self.gradient else self.replace(gradient=gradient)
+
     def evaluating(self) -> SNN:
         """A view in evaluation mode; this module keeps its own."""
         return cast(SNN, evaluation_view(self))

@@ -134,8 +134,8 @@ def test_rates_stay_between_silence_and_a_spike_a_step(height: float) -> None:
         def height(self) -> float:
             return height
 
-        def simulate(self, current: Tensor, surrogate: Any = None) -> Tensor:
-            return height * super().simulate(current, surrogate)
+        def simulate(self, current: Tensor, *options: Any) -> Tensor:
+            return height * super().simulate(current, *options)
 
         def rate_slope(self, current: Tensor, beta: float, gamma: float) -> Tensor:
             return height * super().rate_slope(current, beta, gamma)

@@ -17,7 +17,7 @@ from snn_lightning import FGSM, LIF, PGD, RGA, SNN, STBP, Direct, Poisson, SNNCl
 from snn_lightning.attacks import APGD, DLR, SAPGD, Square, UniformNoise
 from snn_lightning.callbacks import AttackEvaluation
 from snn_lightning.functional import CLEAN
-from snn_lightning.gradients import ASSG, GradientEstimator
+from snn_lightning.gradients import ASSG, GradientEstimator, RateReuse
 from snn_lightning.grid import Cell, grid
 from snn_lightning.robustness.engine import RobustnessEvaluation, _Shared
 from snn_lightning.robustness.identity import code_digest, module_digest, tensors_digest
@@ -259,21 +259,13 @@ def test_a_poisson_model_is_judged_over_its_draws() -> None:
         assert len(calls) == expected
 
 
-def test_an_estimator_with_a_memory_never_sees_an_expectation() -> None:
-    snn, images, labels = make_snn(encoder="Poisson")
-    passes = []
-
-    class Remembering(STBP):
-        def search(self) -> GradientEstimator:
-            return Memory()
-
-    class Memory(STBP):
-        def __call__(self, network: nn.Module, current: Tensor) -> Tensor:
-            passes.append(1)
-            return super().__call__(network, current)
-
-    craft(Cell("a", FGSM(), Remembering()), snn, images, labels, draws=4)
-    assert len(passes) == 1
+@pytest.mark.parametrize("gradient", [STBP(), ASSG(), RateReuse()], ids=repr)
+def test_every_estimator_attacks_the_expectation_that_is_judged(
+    gradient: GradientEstimator,
+) -> None:
+    snn, drawn, images, labels = noted_snn()
+    craft(Cell("a", PGD(steps=2), gradient), snn, images, labels, draws=3)
+    assert len(drawn) == 2 * 3 * 2  # steps, draws, and each of them once more for its gradient
 
 
 def test_logits_that_are_not_finite_are_no_verdict() -> None:

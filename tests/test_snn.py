@@ -70,8 +70,8 @@ def test_shuffled_keeps_the_rates_of_the_first_layer_and_moves_the_spikes() -> N
     seen: list[tuple[Tensor, Tensor]] = []
 
     class Watched(LIF):
-        def simulate(self, current: Tensor, surrogate: object = None) -> Tensor:
-            spikes = super().simulate(current, surrogate)
+        def simulate(self, current: Tensor, *options: object) -> Tensor:
+            spikes = super().simulate(current, *options)  # type: ignore[arg-type]
             seen.append((current, spikes))
             return spikes
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from snn_lightning.functional import iteration_view
+
 
 class ExpectationOverTransformation(nn.Module):
     """images -> logits (N, K): the mean of `samples` stochastic forward passes.
@@ -23,8 +25,8 @@ class ExpectationOverTransformation(nn.Module):
     network is not changed by it.
 
     With a gradient each draw is computed twice, with the same noise, so that memory holds the graph
-    of one draw at a time: 2 `samples` forward and `samples` backward passes. An estimator with a
-    memory (ASSG) takes every draw for an iteration.
+    of one draw at a time: 2 `samples` forward and `samples` backward passes. For an estimator with
+    a memory (ASSG) the draws of a pass are one iteration of the search.
 
     Args:
         model: images -> logits, random at every call.
@@ -40,12 +42,14 @@ class ExpectationOverTransformation(nn.Module):
         self.training = model.training
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.stack([self._draw(images) for _ in range(self.samples)]).mean(0)
+        model = iteration_view(self.model)
 
-    def _draw(self, images: Tensor) -> Tensor:
-        if self.samples == 1 or not torch.is_grad_enabled():
-            return self.model(images)
-        return checkpoint(self.model, images, use_reentrant=False)
+        def draw() -> Tensor:
+            if self.samples == 1 or not torch.is_grad_enabled():
+                return model(images)
+            return checkpoint(model, images, use_reentrant=False)
+
+        return torch.stack([draw() for _ in range(self.samples)]).mean(0)
 
     def extra_repr(self) -> str:
         return f"samples={self.samples}"

@@ -12,7 +12,13 @@ from snn_lightning.functional.neuron import lif, lif_trace
 from snn_lightning.functional.random import CLEAN, CRAFT, JUDGE, TRUST, seeded
 from snn_lightning.functional.rate import graft, rate_slope, replay
 from snn_lightning.functional.recursion import Reset, SurrogateFn
-from snn_lightning.functional.views import evaluation_view, over_time, search_view, view
+from snn_lightning.functional.views import (
+    evaluation_view,
+    iteration_view,
+    over_time,
+    search_view,
+    view,
+)
 
 __all__ = [
     "CLEAN",
@@ -24,6 +30,7 @@ __all__ = [
     "SurrogateFn",
     "evaluation_view",
     "graft",
+    "iteration_view",
     "lif",
     "lif_trace",
     "mean_step",

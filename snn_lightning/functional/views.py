@@ -38,8 +38,17 @@ def search_view(module: nn.Module) -> nn.Module:
     Parts that offer `searching()` are replaced by the view it returns, whatever wraps them. A
     module in which that changes nothing is returned as it is.
     """
-    offers = {part: getattr(part, "searching", None) for part in module.modules()}
-    views = {id(part): searching() for part, searching in offers.items() if callable(searching)}
+    return _offered(module, "searching")
+
+
+def iteration_view(module: nn.Module) -> nn.Module:
+    """The module for the passes of one iteration of a search: likewise, by `iterating()`."""
+    return _offered(module, "iterating")
+
+
+def _offered(module: nn.Module, name: str) -> nn.Module:
+    offers = {part: getattr(part, name, None) for part in module.modules()}
+    views = {id(part): offer() for part, offer in offers.items() if callable(offer)}
     fresh = {key: part for key, part in views.items() if id(part) != key}
     return view(module, fresh) if fresh else module
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -25,7 +26,9 @@ class ASSG(GradientEstimator):
     for every neuron, sample and time step on its own. M and D run over the iterations of a search;
     they live in the estimator that `search()` returns, never on the network. Called by itself, ASSG
     is the first iteration: memoryless, and about as sharp as `Arctan(omega)`. The attacks of this
-    package, and `SNN.searching()`, begin a search; every backward pass is an iteration of it.
+    package, and `SNN.searching()`, begin a search; every backward pass is an iteration of it, but
+    those of the draws of an expectation are one: M and D follow the draw that is back-propagated
+    first, and serve the others as they are (the authors' `eot_flag`).
 
     Checked against the authors' code, not against the paper's equations. That code detaches the
     reset (`detach_reset`), chooses `vanishing` by a ternary search on the test images (0.70 to
@@ -59,6 +62,9 @@ class ASSG(GradientEstimator):
     def search(self) -> ASSGSearch:
         return ASSGSearch(self)
 
+    def iteration(self) -> GradientEstimator:
+        return self.search().iteration()
+
 
 @dataclass(frozen=True, eq=False)
 class ASSGSearch(GradientEstimator):
@@ -71,27 +77,47 @@ class ASSGSearch(GradientEstimator):
     layers: list[_Sharpness] = field(default_factory=list, init=False, repr=False)
 
     def __call__(self, network: SpikingNetwork, current: Tensor) -> Tensor:
+        return self.iteration()(network, current)
+
+    def iteration(self) -> GradientEstimator:
+        return _Iteration(self.settings, self.layers)
+
+
+@dataclass(frozen=True, eq=False)
+class _Iteration(GradientEstimator):
+    """ASSG in one iteration of a search."""
+
+    settings: ASSG
+    layers: list[_Sharpness] = field(repr=False)
+    mark: object = field(default_factory=object, init=False, repr=False)  # tells it from others
+
+    def __call__(self, network: SpikingNetwork, current: Tensor) -> Tensor:
         passed = 0
 
         def fire(neuron: Neuron, x: Tensor) -> Tensor:
             nonlocal passed
             if passed == len(self.layers):
                 self.layers.append(_Sharpness(self.settings))
+            surrogate = partial(self.layers[passed], iteration=self.mark)
             passed += 1
-            return neuron.simulate(x, self.layers[passed - 1], self.settings.detach_reset)
+            return neuron.simulate(x, surrogate, self.settings.detach_reset)
 
         return network(current, fire).mean(0)
 
 
 class _Sharpness:
-    """The surrogate of one layer: x (T, N, *) -> ds/du, after the iteration's update of M and D."""
+    """The surrogate of one layer: x (T, N, *) -> ds/du, after the iteration's update of M and D.
+
+    An iteration updates them once, at its first backward pass.
+    """
 
     def __init__(self, settings: ASSG) -> None:
         self.settings = settings
         self.mean: Tensor | None = None
         self.spread: Tensor | None = None
+        self.iteration: object = None
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, iteration: object) -> Tensor:
         settings = self.settings
         # in float32 at least: a tenth of a step is below the resolution of bfloat16
         size = x.abs().to(torch.promote_types(x.dtype, torch.float32))
@@ -102,8 +128,10 @@ class _Sharpness:
                 f"ASSG remembers potentials {tuple(self.mean.shape)} but got {tuple(size.shape)}: "
                 "a search keeps its batch; begin one per batch with .searching()"
             )
-        self.mean.lerp_(size, 1 - settings.mean_decay)
-        self.spread.lerp_((size - self.mean).abs_(), 1 - settings.spread_decay)
+        if iteration is not self.iteration:
+            self.iteration = iteration
+            self.mean.lerp_(size, 1 - settings.mean_decay)
+            self.spread.lerp_((size - self.mean).abs_(), 1 - settings.spread_decay)
         omega = 2 / math.pi * math.tan(math.pi / 2 * settings.vanishing)
         alpha = omega / torch.add(self.mean, self.spread, alpha=settings.relax).add_(1e-4)
         steepness = size.mul_(alpha).mul_(math.pi / 2).square_().add_(1)

@@ -28,6 +28,13 @@ class GradientEstimator:
         """
         return self
 
+    def iteration(self) -> GradientEstimator:
+        """This estimator for several passes, such as random draws, of one iteration of a search.
+
+        The estimator itself where its passes leave nothing to one another.
+        """
+        return self
+
 
 @dataclass(frozen=True)
 class RateEstimator(GradientEstimator):

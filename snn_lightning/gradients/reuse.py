@@ -61,6 +61,10 @@ class RateReuseSearch(RateEstimator):
     settings: RateReuse
     memory: _Memory = field(default_factory=lambda: _Memory(), init=False, repr=False)
 
+    def iteration(self) -> RateEstimator:
+        """The estimator alone: every draw has noise, and hence rates, of its own to simulate."""
+        return self.settings.estimator
+
     def observe(self, neuron: Neuron, current: Tensor) -> tuple[Tensor, Tensor | None]:
         return self.settings.estimator.observe(neuron, current)
 

@@ -27,15 +27,8 @@ def decide(snn: SNN, images: Tensor, draws: int) -> Tensor:
 
 
 def craft(cell: Cell, snn: SNN, images: Tensor, labels: Tensor, draws: int) -> Tensor:
-    """Adversarial images (N, *) of a cell, searched over `draws` passes where input is random.
-
-    An estimator with a memory (ASSG) sees one pass an iteration: it must not take the passes of an
-    expectation for iterations.
-    """
-    view = cell.view(snn)
-    if view.gradient.search() is not view.gradient:
-        draws = 1
-    return cell.attack(expected(view, draws), images, labels)
+    """Adversarial images (N, *) of a cell, searched over `draws` passes where input is random."""
+    return cell.attack(expected(cell.view(snn), draws), images, labels)
 
 
 def zero_gradient(cell: Cell, snn: SNN, images: Tensor, labels: Tensor) -> Tensor:
