@@ -18,7 +18,6 @@ from snn_lightning.conversion import (
     convert,
 )
 from snn_lightning.encoders import Direct, Encoder, Frames, Poisson
-from snn_lightning.functional import evaluation_view, seeded
 from snn_lightning.gradients import (
     ASSG,
     BPTR,
@@ -30,11 +29,12 @@ from snn_lightning.gradients import (
     Act,
     GradientEstimator,
     RateReuse,
-    Shuffle,
 )
 from snn_lightning.networks import VGG11, VGGDVS, ResNet17, SpikingNetwork
 from snn_lightning.neurons import IF, LIF, QCFS, Analog, ConvertedIF, Neuron, ReLU
 from snn_lightning.objectives import HIRESNN, MART, RAT, TRADES, Adversarial, Natural, Objective
+from snn_lightning.seeding import seeded
+from snn_lightning.simulation import Shuffle
 from snn_lightning.snn import SNN
 from snn_lightning.surrogates import (
     Arctan,
@@ -46,6 +46,7 @@ from snn_lightning.surrogates import (
     Surrogate,
     Triangle,
 )
+from snn_lightning.views import evaluation_view
 
 __version__ = "0.1.0"
 

@@ -17,10 +17,10 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from snn_lightning.encoders import Encoder
-from snn_lightning.functional import CLEAN, seeded
 from snn_lightning.gradients import GradientEstimator
 from snn_lightning.networks import SpikingNetwork
 from snn_lightning.objectives import Natural, Objective
+from snn_lightning.seeding import CLEAN, seeded
 from snn_lightning.snn import SNN
 
 # Frozen dataclasses (estimators, surrogates, attacks, objectives) are chosen by class_path like any

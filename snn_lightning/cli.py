@@ -35,9 +35,9 @@ from snn_lightning.callbacks import (
 )
 from snn_lightning.classifier import CHECKPOINT_KEY, SNNClassifier, load_checkpoint
 from snn_lightning.loggers import CSVLogger, WandbLogger
-from snn_lightning.mistakes import Parser, explained
-from snn_lightning.robustness.identity import digest, tensors_digest
-from snn_lightning.robustness.trainer import Trainer as AttackingTrainer
+from snn_lightning.errors import Parser, explained
+from snn_lightning.commands.identity import digest, tensors_digest
+from snn_lightning.commands.trainer import Trainer as AttackingTrainer
 
 # of a run's settings, those that belong to the machine and the run, not to what was trained
 MACHINE_KEYS = ("accelerator", "devices", "num_nodes", "strategy", "sync_batchnorm")

@@ -9,8 +9,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from snn_lightning.functional import over_time, winograd
+from snn_lightning.kernels import winograd
 from snn_lightning.neurons import LIF, Neuron
+from snn_lightning.views import over_time
 
 Fire: TypeAlias = Callable[[Neuron, Tensor], Tensor]
 

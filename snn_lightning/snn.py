@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from snn_lightning.encoders import Encoder
-from snn_lightning.functional import evaluation_view
-from snn_lightning.gradients import STBP, GradientEstimator, Shuffle, record_rates
+from snn_lightning.gradients import STBP
 from snn_lightning.networks import SpikingNetwork
+from snn_lightning.simulation import Shuffle, Simulation, record_rates
+from snn_lightning.views import evaluation_view
 
 
 class SNN(nn.Module):
@@ -31,7 +32,7 @@ class SNN(nn.Module):
         self,
         encoder: Encoder,
         network: SpikingNetwork,
-        gradient: GradientEstimator | None = None,
+        gradient: Simulation | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -41,9 +42,7 @@ class SNN(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.gradient(self.network, self.encoder(images))
 
-    def replace(
-        self, encoder: Encoder | None = None, gradient: GradientEstimator | None = None
-    ) -> SNN:
+    def replace(self, encoder: Encoder | None = None, gradient: Simulation | None = None) -> SNN:
         """A view with another encoder or gradient estimator; the weights and modes are shared."""
         view = SNN(encoder or self.encoder, self.network, gradient or self.gradient)
         view.training = self.training

@@ -26,7 +26,9 @@ from torch.nn.functional import cross_entropy
 from snn_lightning import SNN, Triangle
 from snn_lightning.data import DataModule
 from snn_lightning.data.base import Source
-from snn_lightning.functional import Linearised, neuron, recursion
+from snn_lightning.functional import dynamics
+from snn_lightning.kernels import reference
+from snn_lightning.kernels.linearised import Linearised
 from snn_lightning.neurons import Neuron
 
 PGD_STEPS, EPS, STEP_SIZE = 3, 8 / 255, 4 / 255
@@ -136,7 +138,7 @@ def parts(args: argparse.Namespace, snn: SNN, images: Tensor) -> dict[str, dict[
     }
 
     def on_the_recursion(neurons: Operation) -> None:
-        with mock.patch.object(neuron, "_fastest", return_value=recursion):
+        with mock.patch.object(dynamics, "_fastest", return_value=reference):
             neurons()
 
     table["recursion"] = {

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from snn_lightning.attacks.losses import LossFn
 from snn_lightning.attacks.norms import Linf, Norm
-from snn_lightning.functional import evaluation_view, search_view
+from snn_lightning.views import evaluation_view, search_view
 
 TOLERANCE = 1e-6  # float32 rounding of images + delta overshoots eps by 6e-8
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from snn_lightning.functional import iteration_view
+from snn_lightning.views import iteration_view
 
 
 class ExpectationOverTransformation(nn.Module):

@@ -10,10 +10,10 @@ from torch import Tensor
 from snn_lightning.attacks import FGSM, PGD, Attack
 from snn_lightning.callbacks.evaluation import Evaluation
 from snn_lightning.classifier import SNNClassifier
-from snn_lightning.functional import CRAFT, JUDGE, seeded
+from snn_lightning.evaluation.grid import grid
 from snn_lightning.gradients import RGA, STBP, GradientEstimator
-from snn_lightning.grid import grid
 from snn_lightning.metrics import AttackSuccessRate
+from snn_lightning.seeding import CRAFT, JUDGE, seeded
 
 
 class ShuffleTest(Evaluation):

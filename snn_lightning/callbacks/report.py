@@ -11,11 +11,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
-from snn_lightning import plots
 from snn_lightning.callbacks.evaluation import fitting
 from snn_lightning.callbacks.measurements import AttackEvaluation, FiringRates, ShuffleTest
 from snn_lightning.files import write_json
 from snn_lightning.provenance import provenance
+from snn_lightning.reporting import plots
 
 
 class RunReport(Callback):

@@ -8,7 +8,7 @@ A module of one's own, with plain ReLUs, takes part as `Traced(module)`.
 
 from snn_lightning.conversion.calibration import Calibration, Maximum, Percentile, calibrate
 from snn_lightning.conversion.convert import convert
-from snn_lightning.conversion.report import accuracy_over_time, conversion_report
+from snn_lightning.conversion.measure import accuracy_over_time, conversion_report
 from snn_lightning.conversion.traced import Traced
 
 __all__ = [

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from snn_lightning import functional as F
 from snn_lightning.conversion.calibration import Calibration, calibrate
 from snn_lightning.networks import SpikingNetwork
 from snn_lightning.neurons import Analog, ConvertedIF, Neuron
 from snn_lightning.snn import SNN
+from snn_lightning.views import view
 
 
 def convert(
@@ -73,7 +73,7 @@ def convert(
     for name, neuron in neurons.items():
         spiking[id(neuron)] = converted = ConvertedIF()
         converted.threshold = cast(Tensor, thresholds[name]).detach().clone()
-    network = cast(SpikingNetwork, F.view(analog.network, spiking))
+    network = cast(SpikingNetwork, view(analog.network, spiking))
     return SNN(analog.encoder.extended(timesteps), network, analog.gradient).eval()
 
 

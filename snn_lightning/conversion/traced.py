@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from snn_lightning import functional as F
 from snn_lightning.networks import Fire, SpikingNetwork
 from snn_lightning.neurons import Neuron, ReLU
+from snn_lightning.views import evaluation_view, view
 
 
 class Traced(SpikingNetwork):
@@ -31,12 +31,12 @@ class Traced(SpikingNetwork):
         self.in_channels = in_channels
         self.image_size = image_size
         try:
-            self.graph = _Tracer().trace(F.evaluation_view(module))
+            self.graph = _Tracer().trace(evaluation_view(module))
         except Exception as problem:
             raise ValueError(
                 f"torch.fx cannot trace {type(module).__name__}: {' '.join(str(problem).split())}"
             ) from problem
-        self.body = F.view(module, {})
+        self.body = view(module, {})
         relus = {name for name, part in module.named_modules() if isinstance(part, nn.ReLU)}
         uses: Counter[str] = Counter()
         for node in self.graph.nodes:

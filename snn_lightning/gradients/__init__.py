@@ -9,7 +9,6 @@ from snn_lightning.gradients.assg import ASSG, ASSGSearch
 from snn_lightning.gradients.base import (
     GradientEstimator,
     RateEstimator,
-    record_rates,
     refuse_batch_statistics,
 )
 from snn_lightning.gradients.bptr import BPTR
@@ -18,7 +17,6 @@ from snn_lightning.gradients.hart import HART
 from snn_lightning.gradients.pdsg import PDSG
 from snn_lightning.gradients.reuse import RateReuse, RateReuseSearch
 from snn_lightning.gradients.rga import RGA
-from snn_lightning.gradients.shuffle import Shuffle
 from snn_lightning.gradients.stbp import STBP
 
 __all__ = [
@@ -35,7 +33,5 @@ __all__ = [
     "RateEstimator",
     "RateReuse",
     "RateReuseSearch",
-    "Shuffle",
-    "record_rates",
     "refuse_batch_statistics",
 ]

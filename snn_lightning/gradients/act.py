@@ -10,11 +10,11 @@ from torch import Tensor
 from snn_lightning import functional as F
 from snn_lightning.gradients.base import (
     GradientEstimator,
-    mean_step,
     refuse_batch_statistics,
-    simulate,
 )
+from snn_lightning.kernels.layout import mean_step
 from snn_lightning.networks import SpikingNetwork
+from snn_lightning.simulation import simulate
 
 
 @dataclass(frozen=True)

@@ -9,30 +9,24 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from snn_lightning import functional as F
-from snn_lightning.functional import mean_step
+from snn_lightning.kernels.layout import mean_step
+from snn_lightning.kernels.linearised import Linearised
 from snn_lightning.networks import SpikingNetwork
 from snn_lightning.neurons import Neuron
+from snn_lightning.simulation import Simulation, simulate
 
 
 @dataclass(frozen=True)
-class GradientEstimator:
-    """(network, current (T, N, C, H, W)) -> logits (N, K): the mean over time of the outputs."""
+class GradientEstimator(Simulation):
+    """A simulation of the spiking network with a gradient of its own.
 
-    def __call__(self, network: SpikingNetwork, current: Tensor) -> Tensor:
-        raise NotImplementedError
+    Its logits are those of every other estimator, to the last bit.
+    """
 
     def search(self) -> GradientEstimator:
-        """This estimator for the iterations of one search on one batch, with a memory of its own.
-
-        The estimator itself where it has nothing to remember.
-        """
         return self
 
     def iteration(self) -> GradientEstimator:
-        """This estimator for several passes, such as random draws, of one iteration of a search.
-
-        The estimator itself where its passes leave nothing to one another.
-        """
         return self
 
 
@@ -77,30 +71,10 @@ class RateEstimator(GradientEstimator):
 
         with torch.no_grad():
             logits = network(current, observe).mean(0)
-        with F.Linearised():
+        with Linearised():
             # pop, not next(iterator): the latter breaks a compiled graph at every layer
             linear = network(mean_step(current), lambda neuron, x: slopes.pop(0) * x)
         return F.graft(logits, linear.mean(0))
-
-
-def simulate(network: SpikingNetwork, current: Tensor) -> Tensor:
-    """Logits (N, K) of the spiking network, without a gradient."""
-    with torch.no_grad():
-        return network(current, lambda neuron, x: neuron.simulate(x)).mean(0)
-
-
-def record_rates(
-    network: SpikingNetwork, current: Tensor
-) -> tuple[Tensor, list[tuple[Neuron, Tensor]]]:
-    """Simulate; return outputs (T, N, K) and each neuron layer with its mean output (1, N, *)."""
-    recorded: list[tuple[Neuron, Tensor]] = []
-
-    def fire(neuron: Neuron, x: Tensor) -> Tensor:
-        spikes = neuron.simulate(x)
-        recorded.append((neuron, mean_step(spikes)))
-        return spikes
-
-    return network(current, fire), recorded
 
 
 def refuse_batch_statistics(network: nn.Module, name: str) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from snn_lightning.functional import mean_step
 from snn_lightning.gradients.base import RateEstimator
+from snn_lightning.kernels.layout import mean_step
 from snn_lightning.neurons import Neuron
 from snn_lightning.surrogates import Surrogate, Triangle
 

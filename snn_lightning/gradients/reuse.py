@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from snn_lightning import functional as F
-from snn_lightning.functional import mean_step
-from snn_lightning.gradients.base import GradientEstimator, RateEstimator, simulate
+from snn_lightning.gradients.base import GradientEstimator, RateEstimator
 from snn_lightning.gradients.rga import RGA
+from snn_lightning.kernels.layout import mean_step
 from snn_lightning.networks import SpikingNetwork
 from snn_lightning.neurons import Neuron
+from snn_lightning.simulation import simulate
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from snn_lightning.attacks import PGD, Attack
-from snn_lightning.functional import seeded
 from snn_lightning.gradients import RGA, GradientEstimator
+from snn_lightning.seeding import seeded
 from snn_lightning.snn import SNN
 
 Key = Sequence[int] | None

@@ -1,0 +1,126 @@
+"""`python -m snn_lightning convert`: the checkpoint of an analog network -> that of an SNN."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch import LightningDataModule
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from snn_lightning.classifier import CHECKPOINT_KEY, SNNClassifier, load_checkpoint
+from snn_lightning.conversion.calibration import Calibration
+from snn_lightning.conversion.convert import convert
+from snn_lightning.conversion.measure import accuracy_over_time, conversion_report
+from snn_lightning.files import whole, write_figure, write_json
+
+
+def convert_checkpoint(
+    model: SNNClassifier,
+    datamodule: LightningDataModule,
+    ckpt_path: str,
+    output: Path,
+    timesteps: int,
+    calibration: Calibration | None,
+    batches: int,
+    curve: list[int],
+) -> None:
+    """Write the converted checkpoint, and beside it what the conversion cost (JSON, PNG, tables).
+
+    Args are those of `Trainer.convert`.
+    """
+    source = load_checkpoint(ckpt_path)
+    if CHECKPOINT_KEY not in source:
+        raise ValueError(
+            f"{ckpt_path!r} does not say how it was made (it was not trained by the command line): "
+            "convert it in Python, with snn_lightning.convert"
+        )
+    model.load_state_dict(source["state_dict"])
+    analog = model.snn.evaluating()
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+
+    def train() -> Any:
+        # as evaluation sees them: a data module without a trainer does not augment
+        for batch in islice(datamodule.train_dataloader(), batches):
+            yield datamodule.on_after_batch_transfer(batch, 0)[0]
+
+    snn = convert(analog, timesteps, train(), calibration)
+    _save(source, snn.state_dict(), timesteps, output)
+
+    test = datamodule.test_dataloader()
+    prepared = (
+        datamodule.on_after_batch_transfer(batch, 0)
+        for batch in track(test, description="accuracy over T", total=len(test))
+    )
+    accuracies = accuracy_over_time(analog, snn, prepared, curve)
+    layers = conversion_report(analog, snn, next(iter(train())))
+    _report(accuracies, layers, output)
+
+
+def _save(source: dict[str, Any], state: dict[str, Tensor], timesteps: int, output: Path) -> None:
+    """A checkpoint like those of training, less what only the same run could go on with."""
+    config = yaml.safe_load(source[CHECKPOINT_KEY]["config"])
+    config["name"] = output.stem
+    for section in ("shuffle_test", "attack_evaluation", "firing_rates"):
+        config.pop(section, None)  # an analog network's; what spikes is watched as by default
+    config["model"]["encoder"]["init_args"]["timesteps"] = timesteps
+    config["model"]["network"]["init_args"]["neuron"] = {"class_path": "snn_lightning.ConvertedIF"}
+    hyper_parameters = {"_instantiator": "lightning.pytorch.cli.instantiate_module"}
+    checkpoint = {
+        "epoch": 0,
+        "global_step": 0,
+        "pytorch-lightning_version": source["pytorch-lightning_version"],
+        "state_dict": {f"snn.{key}": value.clone() for key, value in state.items()},
+        "hyper_parameters": {**hyper_parameters, **config["model"]},
+        CHECKPOINT_KEY: {"config": yaml.safe_dump(config), "wandb_id": None, "folder": None},
+    }
+    with whole(output) as file:
+        torch.save(checkpoint, file)
+
+
+def _report(accuracies: list[dict[str, Any]], layers: list[dict[str, Any]], output: Path) -> None:
+    ann = accuracies[0]["ann_accuracy"]
+    over_time = Table(title=f"test accuracy of the converted network (ANN: {100 * ann:.2f} %)")
+    for column in ("T", "accuracy", "minus ANN", "n"):
+        over_time.add_column(column, justify="right")
+    for row in accuracies:
+        accuracy = row["accuracy"]
+        difference = f"{100 * (accuracy - ann):+.2f}"
+        over_time.add_row(
+            str(row["timesteps"]), f"{100 * accuracy:.2f} %", difference, str(row["n"])
+        )
+    errors = Table(title="conversion error by layer")
+    for column in ("layer", "threshold", "mean activation", "mean |rate x threshold - activation|"):
+        errors.add_column(column, justify="left" if column == "layer" else "right")
+    for row in layers:
+        figures = (f"{row[key]:.4f}" for key in ("threshold", "activation", "error"))
+        errors.add_row(row["layer"], *figures)
+    for table in (over_time, errors):
+        Console().print(table)
+    content = {"accuracy": accuracies, "layers": layers}
+    write_json(output.with_suffix(".json"), content)
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axis = figure.subplots()
+    steps = [row["timesteps"] for row in accuracies]
+    axis.plot(steps, [100 * row["accuracy"] for row in accuracies], marker="o", label="SNN")
+    axis.axhline(100 * ann, color="gray", linestyle="--", label="ANN")
+    axis.set_xscale("log", base=2)
+    axis.set(xticks=steps, xticklabels=[str(t) for t in steps])
+    axis.set(
+        title="accuracy of the converted network", xlabel="time steps T", ylabel="accuracy (%)"
+    )
+    axis.grid(alpha=0.25, linewidth=0.6)
+    axis.legend()
+    write_figure(output.with_suffix(".png"), figure)
+    print(
+        f"written: {output}, {output.with_suffix('.json').name}, {output.with_suffix('.png').name}"
+    )

@@ -1,0 +1,76 @@
+"""What a result depends on, as digests: equal digests, equal result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# What computes an adversarial image and its verdict; a change there makes old records void.
+CODE = (
+    "attacks", "encoders", "evaluation/grid", "evaluation/judge", "functional", "gradients",
+    "kernels", "networks", "neurons", "seeding", "simulation", "snn", "surrogates", "views",
+)  # fmt: skip
+SOURCES = (".py", ".c", ".cu")
+
+
+def digest(*parts: Any) -> str:
+    """Of plain values (numbers, text, lists, dicts), 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Of names, types, shapes and every bit of some tensors, 16 hexadecimal digits."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        if tensor.numel():
+            # in logical order, whatever the memory layout; as bytes, for NumPy has no bfloat16
+            raw = tensor.contiguous().flatten().view(torch.uint8)
+            found.update(raw.numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def module_digest(module: nn.Module) -> str:
+    """Of a module's structure, settings, parameters and buffers (also those not in checkpoints).
+
+    Settings are the plain attributes of each part: a leak, a number of time steps, a stride.
+    """
+    parts = [
+        [name, type(part).__qualname__, {key: vars(part)[key] for key in _settings(part)}]
+        for name, part in module.named_modules()
+    ]
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return digest(parts, tensors_digest(tensors))
+
+
+def code_digest() -> str:
+    """Of the source of everything that an adversarial image and its verdict depend on."""
+    package = Path(__file__).parent.parent
+    found = hashlib.sha256()
+    for name in CODE:
+        folder, file = package / name, package / f"{name}.py"
+        files = sorted(folder.rglob("*")) if folder.is_dir() else [file]
+        for path in (path for path in files if path.suffix in SOURCES):
+            found.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def _settings(part: nn.Module) -> list[str]:
+    return sorted(
+        key
+        for key, value in vars(part).items()
+        if not key.startswith("_") and key != "training" and _plain(value)
+    )
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(_plain(item) for item in value)
+    return value is None or isinstance(value, bool | int | float | str)

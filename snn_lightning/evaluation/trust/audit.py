@@ -1,0 +1,63 @@
+"""What is impossible about the numbers: sizes beyond eps, NaN, counts that contradict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from snn_lightning.attacks.base import TOLERANCE
+from snn_lightning.evaluation.trust.entry import Entry
+from snn_lightning.evaluation.trust.line import Line, line, plural, share
+
+
+def audit(results: Mapping[str, Any], found: Sequence[Entry], others: Sequence[str] = ()) -> Line:
+    """`others`: what was found to be wrong elsewhere."""
+    check, problems = "NaN and budget audit", [*others]
+    for entry in found:
+        problems += _row_problems(entry)
+    problems += _set_problems(results, found)
+    for name, rows in results.get("curves", {}).items():
+        for row in rows:
+            if row["asr"] is not None and not 0 <= row["asr"] <= 1:  # true of NaN
+                problems.append(f"curve over {name}, {row['label']}: ASR {row['asr']}")
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        return line(check, "fail", f"{problems[0]}{more}.", problems)
+    says = (
+        f"All logits, gradients and shares are finite, and in {plural(len(found), 'cell')} no "
+        "perturbation is larger than eps."
+    )
+    return line(check, "ok", says, [])
+
+
+def _row_problems(entry: Entry) -> Iterator[str]:
+    row, eps = entry.row, entry.cell.attack.eps
+    label, largest = row["label"], row.get("largest", 0.0)
+    if not largest <= eps + TOLERANCE * max(1.0, eps):  # true of NaN
+        yield f"{label}: a perturbation of size {largest:.6g} at eps {eps:.6g}"
+    broken, right, n = row["flipped"], row["clean_correct"], row["n"]
+    if not 0 <= broken <= right <= n:
+        yield f"{label}: {broken} broken of {right} correct of {n} is impossible"
+    elif not _is(row["asr"], broken, right):
+        yield f"{label}: ASR {row['asr']} is not {broken} / {right}"
+    elif not _is(row["robust_acc"], right - broken, n):
+        yield f"{label}: robust accuracy {row['robust_acc']} is not {right - broken} / {n}"
+
+
+def _set_problems(results: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
+    seen = sorted({(entry.row["clean_correct"], entry.row["n"]) for entry in found})
+    if len(seen) > 1:
+        counts = " and ".join(f"{right} correct of {n}" for right, n in seen)
+        yield f"the cells were judged on different images: {counts}"
+    whole = (results.get("worst_case") or {}).get("robust_acc")
+    least = min((share(entry.robust) for entry in found if entry.sound), default=math.inf)
+    if whole is not None and not whole <= least + 1e-9:
+        yield f"the worst case ({whole}) is better than one of its cells ({least})"
+
+
+def _is(value: float | None, count: int, n: int) -> bool:
+    """Whether that is the share count / n, which is None (or NaN) where n is 0."""
+    if n == 0:
+        return value is None or math.isnan(value)
+    return value is not None and math.isclose(value, count / n, abs_tol=1e-9)

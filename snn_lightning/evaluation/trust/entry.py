@@ -1,0 +1,78 @@
+"""Cells and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from snn_lightning.evaluation.grid import Cell, labels
+from snn_lightning.evaluation.trust.line import Count, share
+from snn_lightning.gradients import STBP, GradientEstimator
+
+Row: TypeAlias = Mapping[str, Any]
+
+
+class Entry(NamedTuple):
+    """A cell and its row of the results."""
+
+    cell: Cell
+    row: Row
+
+    @property
+    def sound(self) -> bool:
+        """Whether its counts are possible, and there was something to break."""
+        broken, right, n = self.row["flipped"], self.row["clean_correct"], self.row["n"]
+        return 0 <= broken <= right <= n and right > 0
+
+    @property
+    def broken(self) -> Count:
+        """Of the samples that were right before."""
+        return self.row["flipped"], self.row["clean_correct"]
+
+    @property
+    def robust(self) -> Count:
+        """Of all samples."""
+        return self.row["clean_correct"] - self.row["flipped"], self.row["n"]
+
+    @property
+    def budget(self) -> tuple[str, float]:
+        return repr(self.cell.attack.norm), self.cell.attack.eps
+
+    @property
+    def view(self) -> tuple[GradientEstimator | None, int]:
+        """What is climbed, whichever network's it is."""
+        return self.cell.gradient, self.cell.extension
+
+    @property
+    def white(self) -> bool:
+        """Whether it climbs a gradient of the model itself."""
+        return self.cell.attack.uses_gradient and self.cell.substitute is None
+
+    @property
+    def steps(self) -> int:
+        """Of a gradient; 0 where the attack asks for none."""
+        return getattr(self.cell.attack, "steps", 1) if self.cell.attack.uses_gradient else 0
+
+
+def entries(results: Mapping[str, Any], cells: Sequence[Cell]) -> list[Entry]:
+    rows = {row["label"]: row for row in results.get("cells", [])}
+    return [Entry(cell, rows[cell.label]) for cell in cells if cell.label in rows]
+
+
+def strongest(found: Sequence[Entry]) -> Entry:
+    return max(found, key=lambda entry: share(entry.broken))
+
+
+def estimators(cells: Sequence[Cell]) -> dict[str, GradientEstimator]:
+    """Every gradient estimator of the set under a short name."""
+    gradients: list[GradientEstimator] = []
+    for cell in cells:
+        if cell.gradient is not None and cell.attack.uses_gradient:
+            gradients += [cell.gradient] if cell.gradient not in gradients else []
+    return dict(zip(labels(gradients), gradients, strict=True))
+
+
+def plain_stbp(gradients: Sequence[GradientEstimator | None]) -> list[STBP]:
+    """STBP as the paper has it; where that is not among them, every STBP that is."""
+    found = [x for x in gradients if isinstance(x, STBP) and type(x) is STBP]
+    return [STBP()] if STBP() in found else found

@@ -1,0 +1,87 @@
+"""What every check gives, and when a difference between two counts means something."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from snn_lightning.evaluation.wilson import wilson
+
+Verdict: TypeAlias = Literal["ok", "warning", "fail", "skipped"]
+Count: TypeAlias = tuple[int, int]  # so many of so many, the latter > 0
+
+MARGIN = 0.05  # a contradiction beyond chance is a warning; beyond chance by this share, a failure
+SEVERITY: tuple[Verdict, ...] = ("ok", "warning", "fail")
+
+
+class Line(TypedDict):
+    """A line of the report.
+
+    check: short name. says: one sentence, numbers included. value: the numbers, for JSON.
+    """
+
+    check: str
+    verdict: Verdict
+    says: str
+    value: Any
+
+
+def line(check: str, verdict: Verdict, says: str, value: Any = None) -> Line:
+    return {"check": check, "verdict": verdict, "says": says, "value": value}
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The most severe of ok, warning and fail; ok where there is none."""
+    return max(verdicts, key=SEVERITY.index, default="ok")
+
+
+def best_of_set(verdicts: Iterable[Verdict]) -> Verdict:
+    """Of one verdict an estimator: a failure only where every estimator fails.
+
+    The worst case over a set stands as long as one of the set works; another one is warned of.
+    """
+    found = list(verdicts)
+    if all(verdict == "fail" for verdict in found):
+        return "fail"
+    return min(worst(found), "warning", key=SEVERITY.index)
+
+
+def share(count: Count) -> float:
+    return count[0] / count[1]
+
+
+def difference(a: Count, b: Count) -> tuple[float, float]:
+    """95 % interval of the share a minus the share b (Newcombe 1998, Stat. Med. 17, method 10).
+
+    Its two Wilson intervals are taken as independent. Shares of the same images go together, so
+    here it is too wide, if anything: it cries wolf less often than one time in twenty.
+    """
+    bounds_a, bounds_b = wilson(*a), wilson(*b)
+    if bounds_a is None or bounds_b is None:
+        raise ValueError("a share of nothing cannot be compared")
+    (low_a, high_a), (low_b, high_b) = bounds_a, bounds_b
+    p, q = share(a), share(b)
+    return p - q - math.hypot(p - low_a, high_b - q), p - q + math.hypot(high_a - p, q - low_b)
+
+
+def contradiction(less: Count, more: Count) -> Verdict:
+    """Of the claim that `less` is no larger a share than `more`."""
+    excess, _ = difference(less, more)
+    return "fail" if excess > MARGIN else "warning" if excess > 0 else "ok"
+
+
+def up_to(value: float, ok: float, warning: float) -> Verdict:
+    return "ok" if value <= ok else "warning" if value <= warning else "fail"
+
+
+def at_least(value: float, ok: float, warning: float) -> Verdict:
+    return "ok" if value >= ok else "warning" if value >= warning else "fail"
+
+
+def percent(value: float | Count) -> str:
+    return f"{100 * (share(value) if isinstance(value, tuple) else value):.1f} %"
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -1,0 +1,136 @@
+"""All checks of an evaluation, and what they say together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snn_lightning.evaluation.grid import Cell
+from snn_lightning.evaluation.trust import network, order, probe
+from snn_lightning.evaluation.trust.audit import audit
+from snn_lightning.evaluation.trust.curves import counts, monotone
+from snn_lightning.evaluation.trust.entry import Entry, entries, estimators, plain_stbp
+from snn_lightning.evaluation.trust.line import Count, Line, Verdict, line, worst
+from snn_lightning.evaluation.trust.sense import false_sense
+from snn_lightning.gradients import GradientEstimator
+from snn_lightning.snn import SNN
+
+SAMPLES = 64  # images that the network itself is asked about
+
+
+def trust_report(
+    snn: SNN,
+    images: Tensor,
+    labels: Tensor,
+    results: Mapping[str, Any],
+    cells: Sequence[Cell],
+    seed: int = 0,
+) -> list[Line]:
+    """Every check, the loudest first. The model is left as it was.
+
+    What the counts say is taken from `results`. The network itself is asked about at most 64
+    images: about 25 forward and backward passes an estimator.
+
+    Args:
+        snn: the model that was attacked.
+        images, labels: test images (N, *) in [0, 1] and their classes (N,).
+        results: of the evaluation, as in results.json: "cells", and "curves" and "worst_case" where
+            there are any; under "config" the "draws" over which it judged.
+        cells: what was evaluated; its labels are those of the results.
+        seed: of all randomness.
+    """
+    found = entries(results, cells)
+    sound = [entry for entry in found if entry.sound]
+    with torch.inference_mode(False), torch.no_grad():
+        images, labels = images[:SAMPLES].clone(), labels[:SAMPLES].clone()
+        draws = results.get("config", {}).get("draws", 1)
+        sample = probe.Sample(snn.evaluating(), images, labels, seed, draws)
+        problems, of_network = _network(sample, results, cells, sound)
+    curves = results.get("curves", {})
+    return [
+        false_sense(sound, results.get("worst_case")),
+        order.more_steps(sound),
+        order.white_over_black(sound),
+        order.square_below_white(sound),
+        order.noise_below_attack(sound),
+        *(monotone(name, curves.get(name, [])) for name in ("eps", "steps", "restarts")),
+        *of_network,
+        audit(results, found, problems),
+    ]
+
+
+def verdict(checks: Sequence[Mapping[str, Any]]) -> Verdict:
+    """The worst of all; a warning where nothing was checked."""
+    verdicts = [check["verdict"] for check in checks if check["verdict"] != "skipped"]
+    return worst(verdicts) if verdicts else "warning"
+
+
+def _network(
+    sample: probe.Sample,
+    results: Mapping[str, Any],
+    cells: Sequence[Cell],
+    found: Sequence[Entry],
+) -> tuple[list[str], list[Line]]:
+    """What is not finite, and the checks of the network; with anything not finite, none of them."""
+    own = sample.snn.gradient
+    assert isinstance(own, GradientEstimator)
+    gradients = estimators(cells) or {type(own).__name__: own}
+    clean = sample.logits()
+    passes = {name: probe.backward(sample, gradient) for name, gradient in gradients.items()}
+    problems = probe.not_finite(clean, passes)
+    if problems:
+        says = "Nothing can be measured on a network that is not finite."
+        return problems, [line(check, "skipped", says) for check in network.CHECKS]
+
+    zeros = {name: one.zero for name, one in passes.items()} | _counted_zeros(gradients, found)
+    return [], [
+        *_budgets(sample, results, gradients),
+        network.zero_gradients(zeros),
+        _window(sample, list(gradients.values())),
+        network.same_logits(clean, passes),
+        network.same_again(sample),
+        network.one_by_one(sample),
+    ]
+
+
+def _budgets(
+    sample: probe.Sample, results: Mapping[str, Any], gradients: Mapping[str, GradientEstimator]
+) -> list[Line]:
+    """The two ends of the scale of eps."""
+    if not len(sample.correct().labels):
+        says = "No image is classified correctly, so there is nothing to break."
+        return [line(check, "skipped", says) for check in (network.EPS_ZERO, network.EPS_ONE)]
+    name, gradient = next(iter(gradients.items()))
+    at_zero = {f"PGD/{name}": probe.broken_at_zero(sample, gradient)}
+    for row in results.get("curves", {}).get("eps", []):
+        count = counts(row)
+        if row["x"] == 0 and count is not None:
+            at_zero[f"curve of {row['label']}"] = count
+    at_one = {name: probe.broken_at_one(sample, one) for name, one in gradients.items()}
+    return [
+        network.eps_zero(at_zero, probe.noise_floor(sample), sample.random),
+        network.eps_one(at_one),
+    ]
+
+
+def _window(sample: probe.Sample, gradients: Sequence[GradientEstimator]) -> Line:
+    stbp = plain_stbp(gradients)
+    if not stbp:
+        return line(network.WINDOW, "skipped", "STBP is not in the set: nothing hangs on a window.")
+    return network.window(probe.inside_window(sample, stbp[0].surrogate), stbp[0].surrogate)
+
+
+def _counted_zeros(
+    gradients: Mapping[str, GradientEstimator], found: Sequence[Entry]
+) -> dict[str, Count]:
+    """{estimator: samples with gradient 0, of all}, where the evaluation counted them."""
+    counted: dict[str, Count] = {}
+    for name, gradient in gradients.items():
+        for entry in found:
+            zeros = entry.row.get("zero_gradient")
+            if entry.white and entry.view == (gradient, 1) and zeros is not None:
+                counted[name] = zeros, entry.row["n"]
+    return counted

@@ -1,0 +1,1 @@
+"""Tables, pictures, files and the page, from plain records."""

@@ -1,0 +1,197 @@
+"""The page: the number first, whether it can be believed, then what it is made of."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from snn_lightning.files import write_text
+from snn_lightning.reporting.page.chart import chart
+from snn_lightning.reporting.pictures import AXES
+
+ICONS = {"ok": "✓ ok", "warning": "! warning", "fail": "✗ fail", "skipped": "– skipped"}
+SEVERITY = ("fail", "warning", "ok", "skipped")
+LOUDEST = "false sense of security"
+
+
+def write_page(folder: Path, results: Mapping[str, Any]) -> Path:
+    """Write folder/report.html, whole or not at all; pictures are read from the folder.
+
+    Any part of the results may be missing: its section is left out.
+    """
+    style = Path(__file__).with_name("style.css").read_text()
+    sections = [
+        _headline(results),
+        _grid(results.get("cells") or []),
+        _curves(results.get("curves") or {}),
+        _trust(results.get("trust") or []),
+        _gallery(folder, results.get("examples") or {}),
+        _provenance(results),
+    ]
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>How secure is it?</title><style>{style}</style></head>\n<body>"
+        f"{''.join(sections)}</body></html>\n"
+    )
+    path = folder / "report.html"
+    write_text(path, page)
+    return path
+
+
+def _percent(rate: float | None) -> str:
+    return "–" if rate is None else f"{100 * rate:.1f} %"
+
+
+def _interval(bounds: Sequence[float] | None) -> str:
+    return "" if bounds is None else f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %"
+
+
+def _headline(results: Mapping[str, Any]) -> str:
+    clean, worst = results.get("clean"), results.get("worst_case")
+    trust = results.get("trust") or []
+    verdicts = [line["verdict"] for line in trust]
+    cards = []
+    if worst:
+        cards.append(
+            f"<div><span>worst-case robust accuracy</span><strong>{_percent(worst['robust_acc'])}"
+            f"</strong><span class=soft>95 %: {_interval(worst['robust_interval'])}, n = "
+            f"{worst['n']}, over {len(worst['set'])} attacks</span></div>"
+        )
+    if clean:
+        cards.append(
+            f"<div><span>clean accuracy</span><strong>{_percent(clean['acc'])}</strong>"
+            f"<span class=soft>95 %: {_interval(clean['interval'])}, n = {clean['n']}</span></div>"
+        )
+    if verdicts:
+        verdict = next(name for name in SEVERITY if name in verdicts)
+        words = {
+            "fail": "do not believe it",
+            "warning": "with care",
+            "ok": "it can be believed",
+            "skipped": "not checked",
+        }
+        counts = ", ".join(f"{verdicts.count(x)} {x}" for x in SEVERITY if x in verdicts)
+        cards.append(
+            f"<div><span>trust in this number</span><strong>{words[verdict]}</strong>"
+            f"<span class=soft>{counts}</span></div>"
+        )
+    loud = "".join(
+        f'<p class="loud {line["verdict"]}"><b>{escape(line["check"].capitalize())}:</b> '
+        f"{escape(line['says'])}</p>"
+        for line in trust
+        if line["check"].lower() == LOUDEST and line["verdict"] != "skipped"
+    )
+    checkpoint = (results.get("config") or {}).get("checkpoint")
+    model = f'<p class="note">{escape(str(checkpoint))}</p>' if checkpoint else ""
+    return (
+        f'<header><h1>How secure is it?</h1>{model}<div class="numbers">{"".join(cards)}</div>'
+        f"{loud}</header><main>"
+    )
+
+
+def _grid(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Attacks down, gradient estimators (with extension and box) across."""
+    if not cells:
+        return ""
+    table: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for cell in cells:
+        attack, _, column = cell["label"].partition("/")
+        table.setdefault(attack, {})[column or "no gradient"] = cell
+    columns = list(dict.fromkeys(column for row in table.values() for column in row))
+    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
+    body = []
+    for attack, row in table.items():
+        rates = [cell["asr"] for cell in row.values() if cell["asr"] is not None]
+        entries = []
+        for column in columns:
+            if column not in row:
+                entries.append("<td></td>")
+                continue
+            cell = row[column]
+            rate = cell["asr"]
+            worst = " worst" if len(row) > 1 and rate is not None and rate == max(rates) else ""
+            entries.append(
+                f'<td class="heat{worst}" style="--a:{0.45 * (rate or 0):.2f}">{_percent(rate)}'
+                f"<small>{_interval(cell['asr_interval'])}</small>"
+                f"<small>robust {_percent(cell['robust_acc'])}</small></td>"
+            )
+        name = escape(attack)
+        body.append(f'<tr><th scope="row">{name}</th>{"".join(entries)}</tr>')
+    details = "".join(
+        f"<li><b>{escape(c['label'])}</b>: {escape(str(c['attack']))}"
+        + (f" on {escape(str(c['gradient']))}" if c["gradient"] else "")
+        + f", {escape(c['box'])} box, time x{c['extension']}, n = {c['n']}</li>"
+        for c in cells
+    )
+    return (
+        "<section><h2>Attack success rate</h2><p class=note>Of the images that the clean model "
+        "classifies correctly, the share that the attack flips, with its 95 % Wilson interval; "
+        "robust: correct before and under the attack, of all images. Outlined: the strongest of "
+        f'its row.</p><div class="scroll" tabindex="0"><table><thead><tr><th scope="col">attack'
+        f"</th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+        f"<details><summary>Every cell in full</summary><ul>{details}</ul></details></section>"
+    )
+
+
+def _curves(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    figures = []
+    for name, rows in curves.items():
+        title = AXES.get(name, name)
+        drawn = chart(rows, title, 255 if name == "eps" else 1)
+        if drawn:
+            caption = f"Attack success rate (%) against {escape(title)}; bands: 95 % Wilson."
+            figures.append(f"<figure>{drawn}<figcaption>{caption}</figcaption></figure>")
+    if not figures:
+        return ""
+    return f'<section><h2>Curves</h2><div class="curves">{"".join(figures)}</div></section>'
+
+
+def _trust(lines: Sequence[Mapping[str, Any]]) -> str:
+    if not lines:
+        return ""
+    ordered = sorted(lines, key=lambda line: SEVERITY.index(line["verdict"]))
+    items = "".join(
+        f'<li class="{line["verdict"]}"><span class="tag">{ICONS[line["verdict"]]}</span> '
+        f"<b>{escape(line['check'])}</b>: {escape(line['says'])}</li>"
+        for line in ordered
+    )
+    return f'<section><h2>Can the number be believed?</h2><ul class="trust">{items}</ul></section>'
+
+
+def _gallery(folder: Path, examples: Mapping[str, str]) -> str:
+    figures = []
+    for label, name in examples.items():
+        path = folder / name
+        if not path.is_file():
+            continue
+        data = base64.b64encode(path.read_bytes()).decode()
+        text = escape(f"clean images, adversarial images and perturbations of {label}")
+        figures.append(
+            f'<figure><h3>{escape(label)}</h3><img alt="{text}" loading="lazy" '
+            f'src="data:image/png;base64,{data}"></figure>'
+        )
+    if not figures:
+        return ""
+    first, others = figures[0], figures[1:]
+    more = (
+        f"<details><summary>{len(others)} more</summary>{''.join(others)}</details>"
+        if others
+        else ""
+    )
+    return f'<section class="gallery"><h2>What it looks like</h2>{first}{more}</section>'
+
+
+def _provenance(results: Mapping[str, Any]) -> str:
+    parts = {key: results[key] for key in ("provenance", "config") if results.get(key)}
+    blocks = "".join(
+        f"<details><summary>{escape(key)}</summary><pre>"
+        f"{escape(json.dumps(value, indent=2, default=str))}</pre></details>"
+        for key, value in parts.items()
+    )
+    origin = "<h2>Where it comes from</h2>" if parts else ""
+    return f"<section>{origin}{blocks}</section></main>"

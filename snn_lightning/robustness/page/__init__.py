@@ -1,5 +1,0 @@
-"""report.html: one page that needs no network and no server."""
-
-from snn_lightning.robustness.page.page import write_page
-
-__all__ = ["write_page"]

@@ -1,0 +1,74 @@
+"""`convert`, through the command line: train analog, convert, measure, fine-tune, refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from program import ROOT, UNWATCHED
+
+from snn_lightning import ConvertedIF, SNNClassifier
+from snn_lightning.cli import main
+
+SMALL = [
+    "--trainer.accelerator", "cpu", "--trainer.max_epochs", "1",
+    "--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false",
+    "--data.init_args.train_samples", "128", "--data.init_args.val_samples", "50",
+    "--data.init_args.test_samples", "50",
+    "--attack_evaluation.batches", "1",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+
+def analog(neuron: str) -> Path:
+    main([
+        "fit", "--config", str(ROOT / "configs/cifar10_vgg11_ann.yaml"), "--name", neuron,
+        "--data", "Digits", "--model.encoder.init_args.mean", "[0.3]",
+        "--model.encoder.init_args.std", "[0.35]", "--model.network.init_args.in_channels", "1",
+        "--model.network.init_args.width", "0.0625",
+        "--model.network.init_args.neuron", neuron, *SMALL, *UNWATCHED,
+    ])  # fmt: skip
+    return Path(f"runs/{neuron}/version_0/checkpoints/best.ckpt")
+
+
+@pytest.mark.parametrize("neuron", ["QCFS", "ReLU"])
+def test_convert_then_test_then_train(neuron: str, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = analog(neuron)
+    convert = ["convert", "--ckpt_path", str(checkpoint), "--output", "out/snn.ckpt"]
+    main([*convert, "--timesteps", "4", "--curve", "[1,4]", "--batches", "1"])
+    rows = json.loads(Path("out/snn.json").read_text())
+    assert [row["timesteps"] for row in rows["accuracy"]] == [1, 4]
+    assert len(rows["layers"]) == 10
+    assert all(row["threshold"] > 0 for row in rows["layers"])
+    assert Path("out/snn.png").stat().st_size > 1000
+    saved = torch.load("out/snn.ckpt", weights_only=True)["state_dict"]
+
+    main(["test", "--ckpt_path", "out/snn.ckpt", *UNWATCHED, "--shuffle_test.test_batches", "1"])
+    results = json.loads(Path("runs/snn/version_0/results.json").read_text())
+    assert results["clean_acc"] == pytest.approx(rows["accuracy"][-1]["accuracy"])
+    assert results["shuffle"]["n"] > 0
+
+    loaded = SNNClassifier.load_from_checkpoint("out/snn.ckpt", weights_only=True).snn
+    neurons = loaded.network.neurons()
+    assert all(isinstance(part, ConvertedIF) for part in neurons.values())
+    for name, part in neurons.items():
+        assert part.height == pytest.approx(saved[f"snn.network.{name}.threshold"].item())
+
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit:
+        main(["convert", "--ckpt_path", "out/snn.ckpt"])
+    assert exit.value.code == 1
+    assert "spikes already" in capsys.readouterr().err
+
+    if neuron == "QCFS":  # fine-tuning: a converted checkpoint is where training starts
+        main(["fit", "--ckpt_path", "out/snn.ckpt", "--name", "tuned", *UNWATCHED])
+        tuned = torch.load("runs/tuned/version_0/checkpoints/last.ckpt", weights_only=True)
+        key = "snn.network.stages.0.neuron.threshold"
+        assert torch.equal(tuned["state_dict"][key], saved[key])

@@ -1,0 +1,560 @@
+"""Every check of the trust report fails on what it is for and passes on a sound network."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, cross_entropy
+
+from snn_lightning import FGSM, LIF, PGD, QCFS, RGA, SNN, STBP, Attack, Direct, Poisson, Triangle
+from snn_lightning.attacks import L2, RFGSM, Square, UniformNoise
+from snn_lightning.commands.store import Shard
+from snn_lightning.data import Digits
+from snn_lightning.evaluation.counts import cell_results, counts, worst_case
+from snn_lightning.evaluation.grid import Cell, grid
+from snn_lightning.evaluation.judge import craft, decide, zero_gradient
+from snn_lightning.evaluation.trust import difference, network, trust_report, verdict
+from snn_lightning.evaluation.trust.audit import audit
+from snn_lightning.evaluation.trust.curves import monotone
+from snn_lightning.evaluation.trust.entry import Entry, entries, estimators
+from snn_lightning.evaluation.trust.line import best_of_set
+from snn_lightning.evaluation.trust.order import (
+    more_steps,
+    noise_below_attack,
+    square_below_white,
+    white_over_black,
+)
+from snn_lightning.evaluation.trust.probe import Sample, backward
+from snn_lightning.evaluation.trust.sense import false_sense
+from snn_lightning.gradients import BPTR, HART, PDSG, GradientEstimator
+from snn_lightning.networks import Spiking, SpikingNetwork
+
+CHECKS = [
+    "false sense of security",
+    "PGD >= FGSM",
+    "white >= black",
+    "Square not better than white box",
+    "noise << attack",
+    "monotone in eps",
+    "monotone in steps",
+    "monotone in restarts",
+    "eps = 0 changes nothing",
+    "eps = 1 breaks everything",
+    "zero gradient",
+    "neurons inside the surrogate's window",
+    "logits equal across estimators",
+    "repeat-forward equality",
+    "batch-size invariance",
+    "NaN and budget audit",
+]
+
+
+class SmallNetwork(SpikingNetwork):
+    """conv-BN-neuron, pooling, linear-neuron, linear, for digits (1, 8, 8)."""
+
+    def __init__(self) -> None:
+        conv = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16))
+        flat = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(256, 64))
+        stages: list[nn.Module] = [Spiking(conv, LIF()), Spiking(flat, LIF())]
+        super().__init__(stages, nn.Linear(64, 10), 1, 8)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Mapping[str, tuple[Tensor, Tensor]]:
+    """Digits (N, 1, 8, 8) in [0, 1] and their labels, 128 of them to test on."""
+    data = Digits()
+    data.setup()
+
+    def split(name: str, samples: int) -> tuple[Tensor, Tensor]:
+        images, labels = data.splits[name][np.arange(samples)]
+        return avg_pool2d(images / 255, 4), labels
+
+    return {"train": split("train", len(data.splits["train"])), "test": split("test", 128)}
+
+
+@pytest.fixture(scope="module")
+def sound(digits: Mapping[str, tuple[Tensor, Tensor]]) -> SNN:
+    """An SNN that knows the digits."""
+    torch.manual_seed(0)
+    snn = SNN(Direct(4, mean=[0.3], std=[0.35]), SmallNetwork())
+    images, labels = digits["train"]
+    optimizer = torch.optim.Adam(snn.parameters(), lr=3e-3)
+    for _ in range(5):
+        for rows in torch.randperm(len(labels)).split(64):
+            loss = cross_entropy(snn(images[rows]), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return snn.eval()
+
+
+@pytest.fixture
+def images(digits: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
+    return digits["test"][0]
+
+
+@pytest.fixture
+def labels(digits: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
+    return digits["test"][1]
+
+
+ATTACKS = [FGSM(0.15), PGD(0.15, step_size=0.03), UniformNoise(0.15), Square(0.15, queries=100)]
+
+
+def evaluate(snn: SNN, images: Tensor, labels: Tensor, cells: Sequence[Cell]) -> dict[str, Any]:
+    """What an evaluation stores of these cells."""
+    torch.manual_seed(0)
+    clean = decide(snn, images, 1).tolist()
+    records = {}
+    for cell in cells:
+        adversarial = craft(cell, snn, images, labels, 1)
+        zeros = zero_gradient(cell, snn, images, labels) if cell.attack.uses_gradient else None
+        records[cell.label] = Shard(
+            labels.tolist(),
+            clean,
+            decide(snn, adversarial, 1).tolist(),
+            cell.attack.norm.size(adversarial - images).tolist(),
+            None if zeros is None else zeros.tolist(),
+            0.0,
+        )
+    rows = [cell_results(cell, records[cell.label]) for cell in cells]
+    return {"cells": rows, "worst_case": worst_case(records), "curves": {}}
+
+
+def curve(snn: SNN, images: Tensor, labels: Tensor, attacks: Mapping[float, Attack]) -> list[Any]:
+    points = []
+    for x, attack in attacks.items():
+        (row,) = evaluate(snn, images, labels, [Cell("PGD/STBP", attack, STBP())])["cells"]
+        points.append({**row, "x": x})
+    return points
+
+
+def verdicts(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return {line["check"]: line["verdict"] for line in lines}
+
+
+def test_a_sound_network_stays_green(sound: SNN, images: Tensor, labels: Tensor) -> None:
+    cells = grid(ATTACKS, [STBP(), RGA()])
+    results = evaluate(sound, images, labels, cells)
+    pgd = ATTACKS[1]
+    eps = {x: replace(pgd, eps=x, step_size=max(x, 0.01) / 5) for x in (0.0, 0.05, 0.3)}
+    steps = {x: replace(pgd, steps=x) for x in (1, 10)}
+    restarts = {x: replace(pgd, restarts=x) for x in (1, 2)}
+    searches = {"eps": eps, "steps": steps, "restarts": restarts}
+    results["curves"] = {x: curve(sound, images, labels, them) for x, them in searches.items()}
+    lines = trust_report(sound, images, labels, results, cells)
+    assert [line["check"] for line in lines] == CHECKS
+    found = verdicts(lines)
+    assert found.pop("white >= black") == "skipped"
+    assert set(found.values()) <= {"ok", "warning"}, lines
+    doubtful = [check for check, said in found.items() if said == "warning"]
+    assert set(doubtful) <= {"false sense of security"}, lines
+    assert verdict(lines) != "fail"
+
+
+class Shattered(Direct):
+    """Five grey levels: nothing is lost, but no gradient passes."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        return super().encode((4 * images).round() / 4)
+
+
+def test_a_network_that_masks_every_gradient_is_red(
+    sound: SNN, images: Tensor, labels: Tensor
+) -> None:
+    masked = sound.replace(encoder=Shattered(4, mean=[0.3], std=[0.35]))
+    cells = grid(ATTACKS, [STBP(), RGA()])
+    lines = trust_report(masked, images, labels, evaluate(masked, images, labels, cells), cells)
+    failed = {check for check, said in verdicts(lines).items() if said == "fail"}
+    assert (
+        {
+            "eps = 1 breaks everything",
+            "zero gradient",
+            "Square not better than white box",
+        }
+        <= failed
+        <= {*CHECKS[2:5], "eps = 1 breaks everything", "zero gradient"}
+    )
+    assert verdict(lines) == "fail"
+
+
+def test_neurons_outside_the_window_are_a_false_sense_of_security(
+    sound: SNN, images: Tensor, labels: Tensor
+) -> None:
+    narrow = STBP(Triangle(width=1e-5))  # next to no potential is that close to the threshold
+    cells = grid(ATTACKS[:2], [narrow, RGA()])
+    lines = trust_report(sound, images, labels, evaluate(sound, images, labels, cells), cells)
+    found = verdicts(lines)
+    assert found["false sense of security"] == "fail"
+    assert found["neurons inside the surrogate's window"] == "fail"
+    # RGA still breaks what can be broken, and so the worst case stands
+    assert found["eps = 1 breaks everything"] == found["zero gradient"] == "warning"
+    loudest = lines[0]
+    assert "FALSE SENSE OF SECURITY" in loudest["says"]
+    assert loudest["value"]["stbp"] - loudest["value"]["least"] == loudest["value"]["gap"] > 0.1
+    alone = grid(ATTACKS[:2], [narrow])
+    lines = trust_report(sound, images, labels, evaluate(sound, images, labels, alone), alone)
+    found = verdicts(lines)
+    assert found["eps = 1 breaks everything"] == found["zero gradient"] == "fail"
+    assert found["false sense of security"] == "warning"  # nobody else was asked
+
+
+def test_the_report_repeats_and_leaves_everything_as_it_was(
+    sound: SNN, images: Tensor, labels: Tensor
+) -> None:
+    snn = copy.deepcopy(sound).replace(encoder=Poisson(4, mean=[0.3], std=[0.35])).train()
+    images, labels = images[:24], labels[:24]
+    cells = [Cell("PGD/RGA", PGD(0.1, steps=2), RGA())]
+    results = evaluate(snn.evaluating(), images, labels, cells)
+    before, state = copy.deepcopy(snn.state_dict()), torch.get_rng_state()
+    given = json.dumps(results)
+    first = trust_report(snn, images, labels, results, cells, seed=3)
+    assert torch.equal(state, torch.get_rng_state())
+    assert snn.training
+    assert all(part.training for part in snn.modules())
+    assert all(parameter.grad is None for parameter in snn.parameters())
+    assert all(torch.equal(before[name], x) for name, x in snn.state_dict().items())
+    assert json.dumps(results) == given
+    torch.rand(1)
+    with torch.inference_mode():  # where evaluations may call it
+        again = trust_report(snn, images, labels, results, cells, seed=3)
+    assert again == first == json.loads(json.dumps(first, allow_nan=False))
+    assert [line["check"] for line in first] == CHECKS
+    assert trust_report(snn, images, labels, results, cells, seed=4) != first
+
+
+def test_poisson_input_has_a_noise_floor_and_nothing_else(
+    sound: SNN, images: Tensor, labels: Tensor
+) -> None:
+    snn = sound.replace(encoder=Poisson(8, mean=[0.3], std=[0.35]))
+    lines = trust_report(snn, images, labels, {}, [Cell("", PGD(), STBP())])
+    found = {line["check"]: line for line in lines}
+    assert 0 < found["eps = 0 changes nothing"]["value"]["floor"] < 0.5
+    for check in ("eps = 0 changes nothing", "repeat-forward equality", "batch-size invariance"):
+        assert found[check]["verdict"] == "ok", found[check]
+
+
+def report(snn: SNN, images: Tensor, labels: Tensor, *gradients: GradientEstimator) -> Any:
+    """The lines about the network alone."""
+    cells = [Cell(repr(gradient), PGD(), gradient) for gradient in gradients]
+    return verdicts(trust_report(snn, images[:16], labels[:16], {}, cells))
+
+
+def test_randomness_where_none_should_be(sound: SNN, images: Tensor, labels: Tensor) -> None:
+    class Noisy(Direct):
+        def encode(self, images: Tensor) -> Tensor:
+            return super().encode(images + 0.5 * torch.randn_like(images))
+
+    found = report(sound.replace(encoder=Noisy(4, [0.3], [0.35])), images, labels, STBP())
+    assert found["eps = 0 changes nothing"] == found["repeat-forward equality"] == "fail"
+    assert found["logits equal across estimators"] == "ok"
+
+
+def test_a_network_that_looks_at_the_neighbours(sound: SNN, images: Tensor, labels: Tensor) -> None:
+    class Centred(Direct):
+        def encode(self, images: Tensor) -> Tensor:
+            return super().encode(images - images.mean(0))
+
+    def said(snn: SNN, samples: int) -> str:
+        return network.one_by_one(Sample(snn, images[:samples], labels[:samples]))["verdict"]
+
+    assert said(sound.replace(encoder=Centred(4, [0.0], [0.35])), 16) == "fail"
+    assert said(sound, 16) == "ok"
+    assert said(sound, 1) == "skipped"
+
+
+@pytest.mark.parametrize(("factor", "said"), [(1.0, "ok"), (1 + 1e-6, "warning"), (1.01, "fail")])
+def test_an_estimator_with_logits_of_its_own(
+    sound: SNN, images: Tensor, labels: Tensor, factor: float, said: str
+) -> None:
+    @dataclass(frozen=True)
+    class Scaled(STBP):
+        def __call__(self, network: SpikingNetwork, current: Tensor) -> Tensor:
+            return factor * super().__call__(network, current)
+
+    sample = Sample(sound, images[:8], labels[:8])
+    gradients = [STBP(), Scaled(), RGA(), HART(), BPTR(), PDSG()]
+    passes = {repr(gradient): backward(sample, gradient) for gradient in gradients}
+    assert network.same_logits(sample.logits(), passes)["verdict"] == said
+
+
+def test_what_is_not_finite_stops_the_measuring(sound: SNN, images: Tensor, labels: Tensor) -> None:
+    @dataclass(frozen=True)
+    class Singular(STBP):
+        def __call__(self, network: SpikingNetwork, current: Tensor) -> Tensor:
+            return super().__call__(network, current) + 0 * (current - current).sum().sqrt()
+
+    broken = copy.deepcopy(sound)
+    with torch.no_grad():
+        broken.network.readout.bias[0] = torch.nan
+    for found in (
+        report(broken, images, labels, STBP()),
+        report(sound, images, labels, Singular()),
+    ):
+        assert found["NaN and budget audit"] == "fail"
+        assert {found[check] for check in network.CHECKS} == {"skipped"}
+
+
+def test_layers_without_a_potential_need_no_window(images: Tensor, labels: Tensor) -> None:
+    analog = SmallNetwork()
+    for stage in analog.stages:
+        stage.neuron = QCFS()
+    found = report(SNN(Direct(1), analog).eval(), images, labels, STBP())
+    assert found["neurons inside the surrogate's window"] == "skipped"
+
+
+# Lines about counts, from made-up results
+
+WHITE, OTHER = None, SNN(Direct(1), SmallNetwork())
+
+
+def entry(
+    attack: Attack,
+    broken: int,
+    gradient: GradientEstimator | None = None,
+    extension: int = 1,
+    substitute: SNN | None = WHITE,
+) -> Entry:
+    """A cell that breaks so many of 900 correct images of 1,000."""
+    named = f"{type(attack).__name__}/{gradient}"
+    row = counts([True] * 900 + [False] * 100, [i < broken for i in range(1000)])
+    extras = {"label": named, "eps": attack.eps, "largest": attack.eps, "zero_gradient": 0}
+    return Entry(Cell(named, attack, gradient, extension, substitute), {**row, **extras})
+
+
+PGD10, FGSM1, SQUARE, NOISE = PGD(0.1), FGSM(0.1), Square(0.1), UniformNoise(0.1)
+S, R = STBP(), RGA()
+
+
+@pytest.mark.parametrize(
+    ("said", "check", "found"),
+    [
+        # PGD >= FGSM, along the same gradient within the same budget
+        ("ok", more_steps, [entry(FGSM1, 300, S), entry(PGD10, 500, S)]),
+        ("ok", more_steps, [entry(FGSM1, 300, S), entry(PGD10, 290, S)]),  # by chance
+        ("warning", more_steps, [entry(FGSM1, 360, S), entry(PGD10, 300, S)]),
+        ("fail", more_steps, [entry(FGSM1, 600, S), entry(PGD10, 300, S)]),
+        ("fail", more_steps, [entry(PGD(0.1, steps=1), 600, S), entry(PGD10, 300, S)]),
+        # what another estimator makes up for is no more than a warning
+        (
+            "warning",
+            more_steps,
+            [entry(FGSM1, 600, S), entry(PGD10, 300, S), entry(PGD10, 800, R)],
+        ),
+        ("skipped", more_steps, [entry(FGSM1, 600, S), entry(PGD10, 300, R)]),
+        ("skipped", more_steps, [entry(FGSM1, 600, S), entry(PGD(0.05), 300, S)]),
+        ("skipped", more_steps, [entry(FGSM1, 600, S), entry(PGD(0.1, norm=L2()), 300, S)]),
+        ("skipped", more_steps, [entry(FGSM1, 600, S), entry(PGD10, 300, S, 2)]),
+        ("skipped", more_steps, [entry(FGSM1, 600, S), entry(PGD10, 300, S, 1, OTHER)]),
+        # white >= black
+        ("ok", white_over_black, [entry(PGD10, 500, S), entry(PGD10, 300, S, 1, OTHER)]),
+        ("fail", white_over_black, [entry(PGD10, 200, S), entry(PGD10, 300, S, 1, OTHER)]),
+        (
+            "warning",
+            white_over_black,
+            [entry(PGD10, 200, S), entry(PGD10, 400, R), entry(PGD10, 300, S, 1, OTHER)],
+        ),
+        ("skipped", white_over_black, [entry(PGD10, 200, S), entry(PGD10, 300, R)]),
+        # Square not better than white box: than the best of it
+        ("ok", square_below_white, [entry(SQUARE, 300), entry(PGD10, 500, S)]),
+        ("fail", square_below_white, [entry(SQUARE, 600), entry(PGD10, 500, S)]),
+        (
+            "ok",
+            square_below_white,
+            [entry(SQUARE, 600), entry(PGD10, 500, S), entry(PGD10, 650, R)],
+        ),
+        ("skipped", square_below_white, [entry(SQUARE, 600), entry(PGD(0.2), 500, S)]),
+        # noise << attack
+        ("ok", noise_below_attack, [entry(NOISE, 30), entry(PGD10, 500, S)]),
+        ("warning", noise_below_attack, [entry(NOISE, 300), entry(PGD10, 500, S)]),
+        ("warning", noise_below_attack, [entry(NOISE, 2), entry(PGD10, 5, S)]),
+        ("fail", noise_below_attack, [entry(NOISE, 300), entry(PGD10, 100, S)]),
+        ("skipped", noise_below_attack, [entry(NOISE, 300)]),
+        # the paper's point, in robust accuracy
+        ("ok", false_sense, [entry(PGD10, 500, S), entry(PGD10, 510, R)]),
+        ("ok", false_sense, [entry(PGD10, 500, S), entry(PGD10, 100, R)]),
+        ("warning", false_sense, [entry(PGD10, 500, S), entry(PGD10, 580, R)]),
+        ("fail", false_sense, [entry(PGD10, 500, S), entry(PGD10, 700, R)]),
+        ("fail", false_sense, [entry(PGD10, 500, S), entry(PGD10, 700, STBP(Triangle(2.0)))]),
+        ("fail", false_sense, [entry(PGD10, 500, S), entry(PGD10, 700, PDSG())]),
+        # STBP at its best: over all its attacks
+        (
+            "ok",
+            false_sense,
+            [entry(PGD10, 500, S), entry(PGD10, 690, S, 2), entry(PGD10, 700, R)],
+        ),
+        # in the budget in which it is worst
+        (
+            "fail",
+            false_sense,
+            [
+                entry(PGD10, 700, S),
+                entry(PGD10, 700, R),
+                entry(PGD(0.05), 100, S),
+                entry(PGD(0.05), 300, R),
+            ],
+        ),
+        ("warning", false_sense, [entry(PGD10, 500, S)]),  # nobody else was asked
+        ("warning", false_sense, [entry(PGD10, 500, S), entry(PGD10, 700, R, 1, OTHER)]),
+        ("skipped", false_sense, [entry(PGD10, 500, R)]),
+    ],
+)
+def test_what_must_break_more(said: str, check: Any, found: list[Entry]) -> None:
+    line = check(found)
+    assert line["verdict"] == said, line
+    json.dumps(line)
+
+
+def test_false_sense_of_security_says_by_how_much() -> None:
+    found = [entry(FGSM1, 300, S), entry(PGD10, 400, S), entry(FGSM1, 650, R), entry(PGD10, 700, R)]
+    line = false_sense(found, {"robust_acc": 0.18})
+    low, high = difference((500, 1000), (200, 1000))
+    assert line["value"]["gap"] == pytest.approx(0.3)
+    assert line["value"]["gap_interval"] == [low, high]
+    assert line["value"]["stbp_cell"] == found[1].cell.label
+    assert line["value"]["least_cell"] == found[3].cell.label
+    for part in (
+        "50.0 %",
+        "20.0 %",
+        "30.0 points",
+        f"{100 * low:.1f} to {100 * high:.1f}",
+        "18.0 %",
+    ):
+        assert part in line["says"]
+
+
+def points(*rates: float, label: str = "PGD/STBP") -> list[dict[str, Any]]:
+    return [{"label": label, "x": float(x), "asr": asr, "n": 500} for x, asr in enumerate(rates)]
+
+
+@pytest.mark.parametrize("name", ["eps", "steps", "restarts"])
+def test_success_must_not_fall_along_a_curve(name: str) -> None:
+    def said(rows: list[dict[str, Any]]) -> str:
+        return monotone(name, rows)["verdict"]
+
+    rising = points(0.0, 0.4, 0.9, 1.0)
+    assert said(rising) == said(rising[::-1]) == "ok"
+    assert said(points(0.4, 0.38, 0.4)) == "ok"  # within the error
+    assert said(points(0.4, 0.32)) == "warning"
+    assert said(points(0.2, 0.6, 0.4)) == "fail"
+    assert said(points(0.6, 0.57, 0.53, 0.5, 0.46)) == "fail"  # bit by bit
+    assert said([*rising, *points(0.6, 0.2, label="PGD/RGA")]) == "fail"
+    assert said([*points(0.2), *points(0.6, label="PGD/RGA")]) == said([]) == "skipped"
+    counted = {"flipped": 0, "clean_correct": 100}
+    assert said([*points(0.5), {**points(0.5, 0.5)[1], **counted}]) == "fail"
+    one_step = "FGSM(eps=0.1)/STBP"  # may overshoot, but only along eps
+    assert said(points(0.9, 0.3, label=one_step)) == ("skipped" if name == "eps" else "fail")
+    assert type(RFGSM()).__name__ == "RFGSM"
+
+
+def test_the_audit_finds_what_cannot_be() -> None:
+    fine = [entry(PGD10, 500, S), entry(FGSM1, 300, S)]
+    ok = {"worst_case": {"robust_acc": 0.4}, "curves": {"eps": points(0.0, 0.5)}}
+    assert audit(ok, fine)["verdict"] == "ok"
+    for change in (
+        {"largest": 0.1 + 1e-4},
+        {"largest": float("nan")},
+        {"asr": float("nan")},
+        {"asr": None},
+        {"robust_acc": 0.9},
+        {"flipped": 901},
+        {"n": 999},
+        {"clean_correct": 0},
+    ):
+        bad = [Entry(fine[0].cell, {**fine[0].row, **change}), fine[1]]
+        assert audit(ok, bad)["verdict"] == "fail", change
+    assert audit({**ok, "worst_case": {"robust_acc": 0.41}}, fine)["verdict"] == "fail"
+    nan = {"eps": points(0.0, float("nan"))}
+    assert audit({**ok, "curves": nan}, fine)["verdict"] == "fail"
+    assert audit(ok, fine, ["the logits are not finite"])["verdict"] == "fail"
+
+
+def test_impossible_counts_are_left_to_the_audit(
+    sound: SNN, images: Tensor, labels: Tensor
+) -> None:
+    found = entry(PGD10, 500, S)
+    results = {"cells": [{**found.row, "flipped": 950}], "curves": {"eps": points(0.0, 7.0)}}
+    lines = verdicts(trust_report(sound, images[:8], labels[:8], results, [found.cell]))
+    assert lines["NaN and budget audit"] == "fail"
+
+
+def test_counts_of_the_whole_set_go_before_those_of_a_few_images(
+    sound: SNN, images: Tensor, labels: Tensor
+) -> None:
+    found = entry(PGD10, 500, S)
+    results = {
+        "cells": [{**found.row, "zero_gradient": 500}],
+        "curves": {"eps": [{"label": "PGD/STBP", "x": 0.0, "asr": 0.2, "n": 500}]},
+    }
+    lines = trust_report(sound, images[:8], labels[:8], results, [found.cell])
+    by_check = {line["check"]: line for line in lines}
+    assert by_check["zero gradient"]["value"] == {"STBP": 0.5}
+    assert by_check["zero gradient"]["verdict"] == "fail"
+    assert by_check["eps = 0 changes nothing"]["verdict"] == "fail"
+
+
+def test_eps_zero_against_the_noise_floor() -> None:
+    def said(broken: int, floor: int, random: bool) -> str:
+        return network.eps_zero({"PGD": (broken, 500)}, (floor, 4000), random)["verdict"]
+
+    assert said(0, 0, random=False) == "ok"
+    assert said(1, 0, random=False) == said(0, 1, random=False) == "fail"
+    assert said(26, 200, random=True) == said(10, 200, random=True) == "ok"
+    assert said(45, 200, random=True) == "warning"
+    assert said(100, 200, random=True) == "fail"
+
+
+def test_a_set_stands_by_its_best_estimator() -> None:
+    assert best_of_set(["ok", "ok"]) == "ok"
+    assert best_of_set(["ok", "fail"]) == best_of_set(["fail", "warning"]) == "warning"
+    assert best_of_set(["fail", "fail"]) == "fail"
+    assert network.eps_one({"STBP": (64, 64)})["verdict"] == "ok"
+    assert network.eps_one({"STBP": (60, 64)})["verdict"] == "warning"
+    assert network.eps_one({"STBP": (50, 64), "RGA": (40, 64)})["verdict"] == "fail"
+    assert network.eps_one({"STBP": (50, 64), "RGA": (64, 64)})["verdict"] == "warning"
+    assert network.zero_gradients({"STBP": (0, 64), "RGA": (0, 64)})["verdict"] == "ok"
+    assert network.zero_gradients({"STBP": (3, 64)})["verdict"] == "warning"
+    assert network.zero_gradients({"STBP": (0, 64), "RGA": (64, 64)})["verdict"] == "warning"
+    assert network.zero_gradients({"STBP": (7, 64), "RGA": (64, 64)})["verdict"] == "fail"
+    inside = {"stages.0.neuron": 0.5, "stages.1.neuron": 0.03}
+    assert network.window(inside, Triangle())["verdict"] == "warning"
+
+
+def test_an_interval_of_a_difference() -> None:
+    """Newcombe (1998), Table II, method 10, as printed."""
+    printed = {
+        ((56, 70), (48, 80)): (0.0524, 0.3339),
+        ((9, 10), (3, 10)): (0.1705, 0.8090),
+        ((10, 10), (0, 10)): (0.6075, 1.0),
+        ((5, 56), (0, 29)): (-0.0381, 0.1926),
+    }
+    for (a, b), bounds in printed.items():
+        assert difference(a, b) == pytest.approx(bounds, abs=5e-5)
+
+
+def test_the_verdict_of_all() -> None:
+    def all_of(*said: str) -> str:
+        return verdict([{"verdict": one} for one in said])
+
+    assert all_of("ok", "skipped") == "ok"
+    assert all_of("ok", "warning", "skipped") == "warning"
+    assert all_of("warning", "fail", "ok") == "fail"
+    assert all_of("skipped") == all_of() == "warning"
+
+
+def test_a_set_without_gradients_asks_the_models_own(
+    sound: SNN, images: Tensor, labels: Tensor
+) -> None:
+    cells = [Cell("UniformNoise", UniformNoise())]
+    assert estimators(cells) == {}
+    assert entries({}, cells) == []
+    lines = trust_report(sound, images[:8], labels[:8], {}, cells)
+    assert list({line["check"]: line for line in lines}["zero gradient"]["value"]) == ["STBP"]
