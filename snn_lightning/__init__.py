@@ -18,6 +18,7 @@ from snn_lightning.conversion import (
     convert,
 )
 from snn_lightning.encoders import Direct, Encoder, Frames, Poisson
+from snn_lightning.foreign import Adopted, adopt
 from snn_lightning.gradients import (
     ASSG,
     BPTR,
@@ -72,6 +73,7 @@ __all__ = [
     "VGG11",
     "VGGDVS",
     "Act",
+    "Adopted",
     "Adversarial",
     "Analog",
     "Arctan",
@@ -106,6 +108,7 @@ __all__ = [
     "Traced",
     "Triangle",
     "accuracy_over_time",
+    "adopt",
     "calibrate",
     "conversion_report",
     "convert",

@@ -66,6 +66,8 @@ class SpikingNetwork(nn.Module):
         in_channels, image_size: what the network was built for; images that differ are refused.
     """
 
+    affine: bool = True  # between neurons, in evaluation mode
+
     def __init__(
         self, stages: list[nn.Module], readout: nn.Module, in_channels: int, image_size: int
     ) -> None:

@@ -38,7 +38,8 @@ class RateEstimator(GradientEstimator):
     a graph, is one step of the network with every neuron replaced by its slope. The logits are a
     mean over time and the slope does not vary in time, hence neither does the gradient of any
     spike; between neurons everything is affine in evaluation mode. So one step carries the gradient
-    of all T exactly. With batch statistics it does not, and the estimator refuses.
+    of all T exactly. With batch statistics it does not, and the estimator refuses. A network that
+    says that it is not `affine` takes the mean rates through that step: an approximation.
 
     The gradient is the images'; the weights get none.
     """
@@ -63,14 +64,22 @@ class RateEstimator(GradientEstimator):
         if not (torch.is_grad_enabled() and current.requires_grad):
             return simulate(network, current)
         slopes: list[Tensor] = []
+        rates: list[Tensor] = []
 
         def observe(neuron: Neuron, x: Tensor) -> Tensor:
             spikes, note = self.observe(neuron, x)
             slopes.append(self.slope(neuron, mean_step(x), spikes, note))
+            if not network.affine:
+                rates.append(mean_step(spikes))
             return spikes
 
         with torch.no_grad():
             logits = network(current, observe).mean(0)
+        if not network.affine:
+            through = network(
+                mean_step(current), lambda neuron, x: F.replay(x, rates.pop(0), slopes.pop(0))
+            )
+            return F.graft(logits, through.mean(0))
         with Linearised():
             # pop, not next(iterator): the latter breaks a compiled graph at every layer
             linear = network(mean_step(current), lambda neuron, x: slopes.pop(0) * x)
