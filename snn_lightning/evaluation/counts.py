@@ -10,6 +10,8 @@ from typing import Any
 from snn_lightning.commands.plan import Point
 from snn_lightning.commands.store import Shard
 from snn_lightning.evaluation.grid import Cell
+from snn_lightning.evaluation.trust.curves import Along
+from snn_lightning.evaluation.trust.entry import Entry
 from snn_lightning.evaluation.wilson import share, wilson
 from snn_lightning.files import whole
 
@@ -95,6 +97,18 @@ def curve_results(points: Sequence[tuple[Point, Shard]]) -> dict[str, list[dict[
     for point, record in points:
         row = {"label": point.label, "x": point.x, **counts(correct(record), flipped(record))}
         found.setdefault(point.curve, []).append(row)
+    return found
+
+
+def along(
+    points: Sequence[tuple[Point, Shard]], rows: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, list[Along]]:
+    """{curve: its points for the trust report}; `rows`: of `curve_results`, in the same order."""
+    found: dict[str, list[Along]] = {}
+    for point, record in points:
+        beside = found.setdefault(point.curve, [])
+        entry = Entry(point.task.cell, rows[point.curve][len(beside)], flipped(record))
+        beside.append(Along(point.label, point.x, entry))
     return found
 
 

@@ -37,6 +37,7 @@ def report(evaluation: RobustnessEvaluation, trainer: Trainer) -> dict[str, Any]
     images, labels = evaluation.first
     records = {key: evaluation.record(task) for key, task in evaluation.tasks.items()}
     main = {task.cell.label: records[task.key] for task in evaluation.main}
+    points = [(point, records[point.task.key]) for point in evaluation.points]
     origin = provenance()
     timing = {
         "date": origin.pop("date"),
@@ -47,7 +48,7 @@ def report(evaluation: RobustnessEvaluation, trainer: Trainer) -> dict[str, Any]
         "clean": counts.clean_results(next(iter(main.values()))),
         "worst_case": counts.worst_case(main),
         "cells": [counts.cell_results(cell, main[cell.label]) for cell in evaluation.cells],
-        "curves": counts.curve_results([(p, records[p.task.key]) for p in evaluation.points]),
+        "curves": counts.curve_results(points),
         "config": _config(evaluation, trainer, module),
         "provenance": origin,
         "examples": pictures.examples(
@@ -58,7 +59,14 @@ def report(evaluation: RobustnessEvaluation, trainer: Trainer) -> dict[str, Any]
     }
     drawn = {name: pictures.curve(name, rows, folder) for name, rows in found["curves"].items()}
     found["trust"] = trust_report(
-        module.snn, images, labels, found, evaluation.cells, evaluation.seed
+        module.snn,
+        images,
+        labels,
+        found,
+        evaluation.cells,
+        {label: counts.flipped(record) for label, record in main.items()},
+        counts.along(points, found["curves"]),
+        evaluation.seed,
     )
     counts.write_records(folder / "records.csv", main)
     write_json(folder / "timing.json", timing)

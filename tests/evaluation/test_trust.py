@@ -18,12 +18,13 @@ from snn_lightning import FGSM, LIF, PGD, QCFS, RGA, SNN, STBP, Attack, Direct, 
 from snn_lightning.attacks import L2, RFGSM, Square, UniformNoise
 from snn_lightning.commands.store import Shard
 from snn_lightning.data import Digits
-from snn_lightning.evaluation.counts import cell_results, counts, worst_case
+from snn_lightning.evaluation.counts import cell_results, counts, flipped, worst_case
 from snn_lightning.evaluation.grid import Cell, grid
 from snn_lightning.evaluation.judge import craft, decide, zero_gradient
+from snn_lightning.evaluation.paired import Paired
 from snn_lightning.evaluation.trust import difference, network, trust_report, verdict
 from snn_lightning.evaluation.trust.audit import audit
-from snn_lightning.evaluation.trust.curves import monotone
+from snn_lightning.evaluation.trust.curves import Along, monotone
 from snn_lightning.evaluation.trust.entry import Entry, entries, estimators
 from snn_lightning.evaluation.trust.line import best_of_set
 from snn_lightning.evaluation.trust.order import (
@@ -109,8 +110,11 @@ def labels(digits: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
 ATTACKS = [FGSM(0.15), PGD(0.15, step_size=0.03), UniformNoise(0.15), Square(0.15, queries=100)]
 
 
-def evaluate(snn: SNN, images: Tensor, labels: Tensor, cells: Sequence[Cell]) -> dict[str, Any]:
-    """What an evaluation stores of these cells."""
+Evaluated = tuple[dict[str, Any], Sequence[Cell], dict[str, list[bool]]]
+
+
+def evaluate(snn: SNN, images: Tensor, labels: Tensor, cells: Sequence[Cell]) -> Evaluated:
+    """What an evaluation stores of these cells, the cells, and which samples each breaks."""
     torch.manual_seed(0)
     clean = decide(snn, images, 1).tolist()
     records = {}
@@ -126,14 +130,15 @@ def evaluate(snn: SNN, images: Tensor, labels: Tensor, cells: Sequence[Cell]) ->
             0.0,
         )
     rows = [cell_results(cell, records[cell.label]) for cell in cells]
-    return {"cells": rows, "worst_case": worst_case(records), "curves": {}}
+    results = {"cells": rows, "worst_case": worst_case(records), "curves": {}}
+    return results, cells, {label: flipped(record) for label, record in records.items()}
 
 
-def curve(snn: SNN, images: Tensor, labels: Tensor, attacks: Mapping[float, Attack]) -> list[Any]:
+def curve(snn: SNN, images: Tensor, labels: Tensor, attacks: Mapping[float, Attack]) -> list[Along]:
     points = []
     for x, attack in attacks.items():
-        (row,) = evaluate(snn, images, labels, [Cell("PGD/STBP", attack, STBP())])["cells"]
-        points.append({**row, "x": x})
+        (found,) = entries(*evaluate(snn, images, labels, [Cell("PGD/STBP", attack, STBP())]))
+        points.append(Along("PGD/STBP", x, found))
     return points
 
 
@@ -143,14 +148,14 @@ def verdicts(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def test_a_sound_network_stays_green(sound: SNN, images: Tensor, labels: Tensor) -> None:
     cells = grid(ATTACKS, [STBP(), RGA()])
-    results = evaluate(sound, images, labels, cells)
+    evaluated = evaluate(sound, images, labels, cells)
     pgd = ATTACKS[1]
     eps = {x: replace(pgd, eps=x, step_size=max(x, 0.01) / 5) for x in (0.0, 0.05, 0.3)}
     steps = {x: replace(pgd, steps=x) for x in (1, 10)}
     restarts = {x: replace(pgd, restarts=x) for x in (1, 2)}
     searches = {"eps": eps, "steps": steps, "restarts": restarts}
-    results["curves"] = {x: curve(sound, images, labels, them) for x, them in searches.items()}
-    lines = trust_report(sound, images, labels, results, cells)
+    along = {x: curve(sound, images, labels, them) for x, them in searches.items()}
+    lines = trust_report(sound, images, labels, *evaluated, along)
     assert [line["check"] for line in lines] == CHECKS
     found = verdicts(lines)
     assert found.pop("white >= black") == "skipped"
@@ -172,7 +177,7 @@ def test_a_network_that_masks_every_gradient_is_red(
 ) -> None:
     masked = sound.replace(encoder=Shattered(4, mean=[0.3], std=[0.35]))
     cells = grid(ATTACKS, [STBP(), RGA()])
-    lines = trust_report(masked, images, labels, evaluate(masked, images, labels, cells), cells)
+    lines = trust_report(masked, images, labels, *evaluate(masked, images, labels, cells))
     failed = {check for check, said in verdicts(lines).items() if said == "fail"}
     assert (
         {
@@ -191,7 +196,7 @@ def test_neurons_outside_the_window_are_a_false_sense_of_security(
 ) -> None:
     narrow = STBP(Triangle(width=1e-5))  # next to no potential is that close to the threshold
     cells = grid(ATTACKS[:2], [narrow, RGA()])
-    lines = trust_report(sound, images, labels, evaluate(sound, images, labels, cells), cells)
+    lines = trust_report(sound, images, labels, *evaluate(sound, images, labels, cells))
     found = verdicts(lines)
     assert found["false sense of security"] == "fail"
     assert found["neurons inside the surrogate's window"] == "fail"
@@ -199,9 +204,12 @@ def test_neurons_outside_the_window_are_a_false_sense_of_security(
     assert found["eps = 1 breaks everything"] == found["zero gradient"] == "warning"
     loudest = lines[0]
     assert "FALSE SENSE OF SECURITY" in loudest["says"]
-    assert loudest["value"]["stbp"] - loudest["value"]["least"] == loudest["value"]["gap"] > 0.1
+    value = loudest["value"]
+    assert value["stbp"] - value["others"] == pytest.approx(value["gap"])
+    assert value["gap"] > 0.1
+    assert value["seen_through_by"] == "RGA"
     alone = grid(ATTACKS[:2], [narrow])
-    lines = trust_report(sound, images, labels, evaluate(sound, images, labels, alone), alone)
+    lines = trust_report(sound, images, labels, *evaluate(sound, images, labels, alone))
     found = verdicts(lines)
     assert found["eps = 1 breaks everything"] == found["zero gradient"] == "fail"
     assert found["false sense of security"] == "warning"  # nobody else was asked
@@ -213,29 +221,29 @@ def test_the_report_repeats_and_leaves_everything_as_it_was(
     snn = copy.deepcopy(sound).replace(encoder=Poisson(4, mean=[0.3], std=[0.35])).train()
     images, labels = images[:24], labels[:24]
     cells = [Cell("PGD/RGA", PGD(0.1, steps=2), RGA())]
-    results = evaluate(snn.evaluating(), images, labels, cells)
+    evaluated = evaluate(snn.evaluating(), images, labels, cells)
     before, state = copy.deepcopy(snn.state_dict()), torch.get_rng_state()
-    given = json.dumps(results)
-    first = trust_report(snn, images, labels, results, cells, seed=3)
+    given = copy.deepcopy(evaluated)
+    first = trust_report(snn, images, labels, *evaluated, seed=3)
     assert torch.equal(state, torch.get_rng_state())
     assert snn.training
     assert all(part.training for part in snn.modules())
     assert all(parameter.grad is None for parameter in snn.parameters())
     assert all(torch.equal(before[name], x) for name, x in snn.state_dict().items())
-    assert json.dumps(results) == given
+    assert evaluated == given
     torch.rand(1)
     with torch.inference_mode():  # where evaluations may call it
-        again = trust_report(snn, images, labels, results, cells, seed=3)
+        again = trust_report(snn, images, labels, *evaluated, seed=3)
     assert again == first == json.loads(json.dumps(first, allow_nan=False))
     assert [line["check"] for line in first] == CHECKS
-    assert trust_report(snn, images, labels, results, cells, seed=4) != first
+    assert trust_report(snn, images, labels, *evaluated, seed=4) != first
 
 
 def test_poisson_input_has_a_noise_floor_and_nothing_else(
     sound: SNN, images: Tensor, labels: Tensor
 ) -> None:
     snn = sound.replace(encoder=Poisson(8, mean=[0.3], std=[0.35]))
-    lines = trust_report(snn, images, labels, {}, [Cell("", PGD(), STBP())])
+    lines = trust_report(snn, images, labels, {}, [Cell("", PGD(), STBP())], {})
     found = {line["check"]: line for line in lines}
     assert 0 < found["eps = 0 changes nothing"]["value"]["floor"] < 0.5
     for check in ("eps = 0 changes nothing", "repeat-forward equality", "batch-size invariance"):
@@ -245,7 +253,7 @@ def test_poisson_input_has_a_noise_floor_and_nothing_else(
 def report(snn: SNN, images: Tensor, labels: Tensor, *gradients: GradientEstimator) -> Any:
     """The lines about the network alone."""
     cells = [Cell(repr(gradient), PGD(), gradient) for gradient in gradients]
-    return verdicts(trust_report(snn, images[:16], labels[:16], {}, cells))
+    return verdicts(trust_report(snn, images[:16], labels[:16], {}, cells, {}))
 
 
 def test_randomness_where_none_should_be(sound: SNN, images: Tensor, labels: Tensor) -> None:
@@ -322,12 +330,14 @@ def entry(
     gradient: GradientEstimator | None = None,
     extension: int = 1,
     substitute: SNN | None = WHITE,
+    start: int = 0,
 ) -> Entry:
-    """A cell that breaks so many of 900 correct images of 1,000."""
+    """A cell that breaks so many in a row, from `start` on, of 900 correct images of 1,000."""
     named = f"{type(attack).__name__}/{gradient}"
-    row = counts([True] * 900 + [False] * 100, [i < broken for i in range(1000)])
+    hit = [start <= i < start + broken for i in range(1000)]
+    row = counts([True] * 900 + [False] * 100, hit)
     extras = {"label": named, "eps": attack.eps, "largest": attack.eps, "zero_gradient": 0}
-    return Entry(Cell(named, attack, gradient, extension, substitute), {**row, **extras})
+    return Entry(Cell(named, attack, gradient, extension, substitute), {**row, **extras}, hit)
 
 
 PGD10, FGSM1, SQUARE, NOISE = PGD(0.1), FGSM(0.1), Square(0.1), UniformNoise(0.1)
@@ -339,8 +349,10 @@ S, R = STBP(), RGA()
     [
         # PGD >= FGSM, along the same gradient within the same budget
         ("ok", more_steps, [entry(FGSM1, 300, S), entry(PGD10, 500, S)]),
-        ("ok", more_steps, [entry(FGSM1, 300, S), entry(PGD10, 290, S)]),  # by chance
-        ("warning", more_steps, [entry(FGSM1, 360, S), entry(PGD10, 300, S)]),
+        # 100 images that only FGSM breaks against 90, and against none: pairs tell these apart
+        ("ok", more_steps, [entry(FGSM1, 300, S), entry(PGD10, 290, S, start=100)]),
+        ("warning", more_steps, [entry(FGSM1, 300, S), entry(PGD10, 290, S)]),
+        ("warning", more_steps, [entry(FGSM1, 340, S), entry(PGD10, 300, S)]),
         ("fail", more_steps, [entry(FGSM1, 600, S), entry(PGD10, 300, S)]),
         ("fail", more_steps, [entry(PGD(0.1, steps=1), 600, S), entry(PGD10, 300, S)]),
         # what another estimator makes up for is no more than a warning
@@ -379,9 +391,9 @@ S, R = STBP(), RGA()
         ("fail", noise_below_attack, [entry(NOISE, 300), entry(PGD10, 100, S)]),
         ("skipped", noise_below_attack, [entry(NOISE, 300)]),
         # the paper's point, in robust accuracy
-        ("ok", false_sense, [entry(PGD10, 500, S), entry(PGD10, 510, R)]),
+        ("ok", false_sense, [entry(PGD10, 500, S), entry(PGD10, 510, R, start=60)]),
         ("ok", false_sense, [entry(PGD10, 500, S), entry(PGD10, 100, R)]),
-        ("warning", false_sense, [entry(PGD10, 500, S), entry(PGD10, 580, R)]),
+        ("warning", false_sense, [entry(PGD10, 500, S), entry(PGD10, 540, R)]),
         ("fail", false_sense, [entry(PGD10, 500, S), entry(PGD10, 700, R)]),
         ("fail", false_sense, [entry(PGD10, 500, S), entry(PGD10, 700, STBP(Triangle(2.0)))]),
         ("fail", false_sense, [entry(PGD10, 500, S), entry(PGD10, 700, PDSG())]),
@@ -389,7 +401,24 @@ S, R = STBP(), RGA()
         (
             "ok",
             false_sense,
-            [entry(PGD10, 500, S), entry(PGD10, 690, S, 2), entry(PGD10, 700, R)],
+            [entry(PGD10, 500, S), entry(PGD10, 690, S, 2), entry(PGD10, 700, R, start=100)],
+        ),
+        (
+            "ok",
+            false_sense,
+            [entry(PGD10, 500, S), entry(FGSM1, 300, S, start=400), entry(PGD10, 700, R)],
+        ),
+        # against the union of the others, where none of them alone breaks more
+        ("ok", false_sense, [entry(PGD10, 500, S), entry(PGD10, 300, R, start=500)]),
+        ("ok", false_sense, [entry(PGD10, 500, S), entry(PGD10, 350, HART(), start=200)]),
+        (
+            "fail",
+            false_sense,
+            [
+                entry(PGD10, 500, S),
+                entry(PGD10, 300, R, start=500),
+                entry(PGD10, 350, HART(), start=200),
+            ],
         ),
         # in the budget in which it is worst
         (
@@ -416,48 +445,58 @@ def test_what_must_break_more(said: str, check: Any, found: list[Entry]) -> None
 def test_false_sense_of_security_says_by_how_much() -> None:
     found = [entry(FGSM1, 300, S), entry(PGD10, 400, S), entry(FGSM1, 650, R), entry(PGD10, 700, R)]
     line = false_sense(found, {"robust_acc": 0.18})
-    low, high = difference((500, 1000), (200, 1000))
+    low, high = Paired(300, 0, 1000).interval()
     assert line["value"]["gap"] == pytest.approx(0.3)
     assert line["value"]["gap_interval"] == [low, high]
-    assert line["value"]["stbp_cell"] == found[1].cell.label
-    assert line["value"]["least_cell"] == found[3].cell.label
+    assert line["value"]["p_value"] == Paired(300, 0, 1000).p_value
     for part in (
         "50.0 %",
         "20.0 %",
         "30.0 points",
         f"{100 * low:.1f} to {100 * high:.1f}",
         "18.0 %",
+        "RGA saw most: it breaks 300 images",
     ):
         assert part in line["says"]
 
 
-def points(*rates: float, label: str = "PGD/STBP") -> list[dict[str, Any]]:
-    return [{"label": label, "x": float(x), "asr": asr, "n": 500} for x, asr in enumerate(rates)]
+def test_who_saw_through_the_mask_is_named() -> None:
+    others = [entry(PGD10, 300, R, start=500), entry(PGD10, 500, HART(), start=100)]
+    value = false_sense([entry(PGD10, 500, S), *others])["value"]
+    assert value["seen"] == {"RGA": 300, "HART": 100}
+    assert value["seen_through_by"] == "RGA"  # though HART breaks more of all images
+    assert value["gap_interval"] == list(Paired(300, 100, 1000).interval())
+
+
+def points(*broken: int, label: str = "PGD/STBP", attack: Attack = PGD10) -> list[Along]:
+    """At x = 0, 1, ... so many of 900 correct images broken, the first ones at each."""
+    return [Along(label, float(x), entry(attack, count)) for x, count in enumerate(broken)]
 
 
 @pytest.mark.parametrize("name", ["eps", "steps", "restarts"])
 def test_success_must_not_fall_along_a_curve(name: str) -> None:
-    def said(rows: list[dict[str, Any]]) -> str:
-        return monotone(name, rows)["verdict"]
+    def said(points: list[Along]) -> str:
+        return monotone(name, points)["verdict"]
 
-    rising = points(0.0, 0.4, 0.9, 1.0)
+    rising = points(0, 360, 810, 900)
     assert said(rising) == said(rising[::-1]) == "ok"
-    assert said(points(0.4, 0.38, 0.4)) == "ok"  # within the error
-    assert said(points(0.4, 0.32)) == "warning"
-    assert said(points(0.2, 0.6, 0.4)) == "fail"
-    assert said(points(0.6, 0.57, 0.53, 0.5, 0.46)) == "fail"  # bit by bit
-    assert said([*rising, *points(0.6, 0.2, label="PGD/RGA")]) == "fail"
-    assert said([*points(0.2), *points(0.6, label="PGD/RGA")]) == said([]) == "skipped"
-    counted = {"flipped": 0, "clean_correct": 100}
-    assert said([*points(0.5), {**points(0.5, 0.5)[1], **counted}]) == "fail"
-    one_step = "FGSM(eps=0.1)/STBP"  # may overshoot, but only along eps
-    assert said(points(0.9, 0.3, label=one_step)) == ("skipped" if name == "eps" else "fail")
-    assert type(RFGSM()).__name__ == "RFGSM"
+    assert said(points(360, 357, 360)) == "ok"  # within the error
+    assert said(points(360, 330)) == "warning"
+    assert said(points(180, 540, 360)) == "fail"
+    assert said(points(540, 515, 490, 465)) == "fail"  # bit by bit
+    elsewhere = Along("PGD/STBP", 1.0, entry(PGD10, 340, start=100))
+    assert said([*points(360), elsewhere]) == "ok"  # 100 lost, 80 won: a chance
+    assert said([*rising, *points(540, 180, label="PGD/RGA")]) == "fail"
+    assert said([*points(180), *points(540, label="PGD/RGA")]) == said([]) == "skipped"
+    for one_step in (FGSM1, RFGSM(0.1)):  # may overshoot, but only along eps
+        fallen = points(810, 270, attack=one_step)
+        assert said(fallen) == ("skipped" if name == "eps" else "fail")
 
 
 def test_the_audit_finds_what_cannot_be() -> None:
     fine = [entry(PGD10, 500, S), entry(FGSM1, 300, S)]
-    ok = {"worst_case": {"robust_acc": 0.4}, "curves": {"eps": points(0.0, 0.5)}}
+    curve = [{"label": "PGD/STBP", "asr": asr} for asr in (0.0, None, 0.5)]
+    ok = {"worst_case": {"robust_acc": 0.4}, "curves": {"eps": curve}}
     assert audit(ok, fine)["verdict"] == "ok"
     for change in (
         {"largest": 0.1 + 1e-4},
@@ -469,10 +508,12 @@ def test_the_audit_finds_what_cannot_be() -> None:
         {"n": 999},
         {"clean_correct": 0},
     ):
-        bad = [Entry(fine[0].cell, {**fine[0].row, **change}), fine[1]]
+        bad = [fine[0]._replace(row={**fine[0].row, **change}), fine[1]]
         assert audit(ok, bad)["verdict"] == "fail", change
+    for flips in (fine[1].flipped, fine[0].flipped[:-1]):
+        assert audit(ok, [fine[0]._replace(flipped=flips), fine[1]])["verdict"] == "fail"
     assert audit({**ok, "worst_case": {"robust_acc": 0.41}}, fine)["verdict"] == "fail"
-    nan = {"eps": points(0.0, float("nan"))}
+    nan = {"eps": [*curve, {"label": "PGD/STBP", "asr": float("nan")}]}
     assert audit({**ok, "curves": nan}, fine)["verdict"] == "fail"
     assert audit(ok, fine, ["the logits are not finite"])["verdict"] == "fail"
 
@@ -481,20 +522,26 @@ def test_impossible_counts_are_left_to_the_audit(
     sound: SNN, images: Tensor, labels: Tensor
 ) -> None:
     found = entry(PGD10, 500, S)
-    results = {"cells": [{**found.row, "flipped": 950}], "curves": {"eps": points(0.0, 7.0)}}
-    lines = verdicts(trust_report(sound, images[:8], labels[:8], results, [found.cell]))
+    other = entry(PGD10, 100, R)  # judged on fewer images
+    row = {**other.row, "n": 200, "clean_correct": 150}
+    results = {"cells": [{**found.row, "flipped": 950}, row]}
+    flips = {found.cell.label: found.flipped, other.cell.label: other.flipped[:200]}
+    along = {"eps": [Along("PGD/STBP", 0.0, found._replace(row=results["cells"][0]))]}
+    lines = verdicts(
+        trust_report(sound, images[:8], labels[:8], results, [found.cell, other.cell], flips, along)
+    )
     assert lines["NaN and budget audit"] == "fail"
+    assert lines["false sense of security"] == "skipped"
 
 
 def test_counts_of_the_whole_set_go_before_those_of_a_few_images(
     sound: SNN, images: Tensor, labels: Tensor
 ) -> None:
     found = entry(PGD10, 500, S)
-    results = {
-        "cells": [{**found.row, "zero_gradient": 500}],
-        "curves": {"eps": [{"label": "PGD/STBP", "x": 0.0, "asr": 0.2, "n": 500}]},
-    }
-    lines = trust_report(sound, images[:8], labels[:8], results, [found.cell])
+    results = {"cells": [{**found.row, "zero_gradient": 500}]}
+    along = {"eps": points(180)}
+    flips = {found.cell.label: found.flipped}
+    lines = trust_report(sound, images[:8], labels[:8], results, [found.cell], flips, along)
     by_check = {line["check"]: line for line in lines}
     assert by_check["zero gradient"]["value"] == {"STBP": 0.5}
     assert by_check["zero gradient"]["verdict"] == "fail"
@@ -555,6 +602,13 @@ def test_a_set_without_gradients_asks_the_models_own(
 ) -> None:
     cells = [Cell("UniformNoise", UniformNoise())]
     assert estimators(cells) == {}
-    assert entries({}, cells) == []
-    lines = trust_report(sound, images[:8], labels[:8], {}, cells)
+    assert entries({}, cells, {}) == []
+    lines = trust_report(sound, images[:8], labels[:8], {}, cells, {})
     assert list({line["check"]: line for line in lines}["zero gradient"]["value"]) == ["STBP"]
+
+
+def test_success_is_compared_among_the_images_that_were_right() -> None:
+    one, other = entry(PGD10, 500, S), entry(PGD10, 300, R, start=400)
+    assert one.against(other) == Paired(400, 200, 900)
+    assert one.sound
+    assert not one._replace(flipped=other.flipped).sound  # counts and marks disagree

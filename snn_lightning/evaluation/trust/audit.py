@@ -41,12 +41,14 @@ def _row_problems(entry: Entry) -> Iterator[str]:
         yield f"{label}: {broken} broken of {right} correct of {n} is impossible"
     elif not _is(row["asr"], broken, right):
         yield f"{label}: ASR {row['asr']} is not {broken} / {right}"
+    elif (len(entry.flipped), sum(entry.flipped)) != (n, broken):
+        yield f"{label}: {sum(entry.flipped)} of {len(entry.flipped)} samples are marked as broken"
     elif not _is(row["robust_acc"], right - broken, n):
         yield f"{label}: robust accuracy {row['robust_acc']} is not {right - broken} / {n}"
 
 
 def _set_problems(results: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
-    seen = sorted({(entry.row["clean_correct"], entry.row["n"]) for entry in found})
+    seen = sorted({entry.judged for entry in found})
     if len(seen) > 1:
         counts = " and ".join(f"{right} correct of {n}" for right, n in seen)
         yield f"the cells were judged on different images: {counts}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from snn_lightning.evaluation.grid import Cell, labels
+from snn_lightning.evaluation.paired import Paired
 from snn_lightning.evaluation.trust.line import Count, share
 from snn_lightning.gradients import STBP, GradientEstimator
 
@@ -13,16 +14,30 @@ Row: TypeAlias = Mapping[str, Any]
 
 
 class Entry(NamedTuple):
-    """A cell and its row of the results."""
+    """A cell, its row of the results, and which of the n samples it breaks.
+
+    All entries of a set are judged on the same images, which were right before or not for all.
+    """
 
     cell: Cell
     row: Row
+    flipped: Sequence[bool]
 
     @property
     def sound(self) -> bool:
         """Whether its counts are possible, and there was something to break."""
         broken, right, n = self.row["flipped"], self.row["clean_correct"], self.row["n"]
-        return 0 <= broken <= right <= n and right > 0
+        counted = len(self.flipped) == n and sum(self.flipped) == broken
+        return 0 <= broken <= right <= n and right > 0 and counted
+
+    def against(self, other: Entry) -> Paired:
+        """Of the samples that were right before: those that it breaks, and those of another."""
+        return Paired.of(self.flipped, other.flipped)._replace(n=self.row["clean_correct"])
+
+    @property
+    def judged(self) -> Count:
+        """Samples that were right before, and all."""
+        return self.row["clean_correct"], self.row["n"]
 
     @property
     def broken(self) -> Count:
@@ -54,9 +69,14 @@ class Entry(NamedTuple):
         return getattr(self.cell.attack, "steps", 1) if self.cell.attack.uses_gradient else 0
 
 
-def entries(results: Mapping[str, Any], cells: Sequence[Cell]) -> list[Entry]:
+def entries(
+    results: Mapping[str, Any], cells: Sequence[Cell], flipped: Mapping[str, Sequence[bool]]
+) -> list[Entry]:
+    """`flipped`: by label, which samples a cell breaks."""
     rows = {row["label"]: row for row in results.get("cells", [])}
-    return [Entry(cell, rows[cell.label]) for cell in cells if cell.label in rows]
+    return [
+        Entry(cell, rows[cell.label], flipped[cell.label]) for cell in cells if cell.label in rows
+    ]
 
 
 def strongest(found: Sequence[Entry]) -> Entry:

@@ -12,7 +12,6 @@ from snn_lightning.evaluation.trust.line import (
     Line,
     Verdict,
     contradiction,
-    difference,
     line,
     percent,
     plural,
@@ -31,8 +30,8 @@ class Pair(NamedTuple):
     @property
     def verdict(self) -> Verdict:
         """A failure only where the strongest, too, is beaten: then the worst case is not one."""
-        own = contradiction(self.less.broken, self.more.broken)
-        overall = contradiction(self.less.broken, self.best.broken)
+        own = contradiction(self.less.against(self.more))
+        overall = contradiction(self.less.against(self.best))
         return overall if overall == "fail" else min(own, "warning", key=SEVERITY.index)
 
 
@@ -86,8 +85,8 @@ def noise_below_attack(found: Sequence[Entry]) -> Line:
         white = [rival for rival in found if rival.white and rival.budget == noise.budget]
         if isinstance(noise.cell.attack, UniformNoise) and white and noise.cell.attack.eps > 0:
             best = strongest(white)
-            apart = difference(best.broken, noise.broken)[0] > 0
-            beaten = contradiction(noise.broken, best.broken) == "fail"
+            apart = best.against(noise).interval()[0] > 0
+            beaten = contradiction(noise.against(best)) == "fail"
             clear = apart and share(noise.broken) <= share(best.broken) / 2
             judged.append((noise, best, "fail" if beaten else "ok" if clear else "warning"))
     if not judged:
@@ -114,6 +113,7 @@ def _ordered(check: str, pairs: Sequence[Pair], lacking: str) -> Line:
             "less": pair.less.cell.label,
             "more": pair.more.cell.label,
             "asr": [share(pair.less.broken), share(pair.more.broken)],
+            "difference": pair.less.against(pair.more).interval(),
             "verdict": pair.verdict,
         }
         for pair in pairs
@@ -123,7 +123,7 @@ def _ordered(check: str, pairs: Sequence[Pair], lacking: str) -> Line:
         return line(check, "ok", f"In {plural(len(pairs), 'comparison')} no contradiction.", value)
 
     def excess(pair: Pair) -> tuple[int, float]:
-        return SEVERITY.index(pair.verdict), difference(pair.less.broken, pair.more.broken)[0]
+        return SEVERITY.index(pair.verdict), pair.less.against(pair.more).interval()[0]
 
     less, more, best = max(pairs, key=excess)
     says = (

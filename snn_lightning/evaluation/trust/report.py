@@ -11,7 +11,7 @@ from torch import Tensor
 from snn_lightning.evaluation.grid import Cell
 from snn_lightning.evaluation.trust import network, order, probe
 from snn_lightning.evaluation.trust.audit import audit
-from snn_lightning.evaluation.trust.curves import counts, monotone
+from snn_lightning.evaluation.trust.curves import Along, monotone
 from snn_lightning.evaluation.trust.entry import Entry, entries, estimators, plain_stbp
 from snn_lightning.evaluation.trust.line import Count, Line, Verdict, line, worst
 from snn_lightning.evaluation.trust.sense import false_sense
@@ -27,12 +27,14 @@ def trust_report(
     labels: Tensor,
     results: Mapping[str, Any],
     cells: Sequence[Cell],
+    flipped: Mapping[str, Sequence[bool]],
+    along: Mapping[str, Sequence[Along]] | None = None,
     seed: int = 0,
 ) -> list[Line]:
     """Every check, the loudest first. The model is left as it was.
 
-    What the counts say is taken from `results`. The network itself is asked about at most 64
-    images: about 25 forward and backward passes an estimator.
+    Attacks are compared sample by sample, for all of them were judged on the same images. The
+    network itself is asked about at most 64: about 25 forward and backward passes an estimator.
 
     Args:
         snn: the model that was attacked.
@@ -40,23 +42,25 @@ def trust_report(
         results: of the evaluation, as in results.json: "cells", and "curves" and "worst_case" where
             there are any; under "config" the "draws" over which it judged.
         cells: what was evaluated; its labels are those of the results.
+        flipped: by label, which of the samples (n,) the cell breaks.
+        along: by curve (eps, steps, restarts), its points.
         seed: of all randomness.
     """
-    found = entries(results, cells)
-    sound = [entry for entry in found if entry.sound]
+    along = along or {}
+    found = entries(results, cells, flipped)
+    sound = [entry for entry in found if entry.sound and entry.judged == found[0].judged]
     with torch.inference_mode(False), torch.no_grad():
         images, labels = images[:SAMPLES].clone(), labels[:SAMPLES].clone()
         draws = results.get("config", {}).get("draws", 1)
         sample = probe.Sample(snn.evaluating(), images, labels, seed, draws)
-        problems, of_network = _network(sample, results, cells, sound)
-    curves = results.get("curves", {})
+        problems, of_network = _network(sample, along.get("eps", []), cells, sound)
     return [
         false_sense(sound, results.get("worst_case")),
         order.more_steps(sound),
         order.white_over_black(sound),
         order.square_below_white(sound),
         order.noise_below_attack(sound),
-        *(monotone(name, curves.get(name, [])) for name in ("eps", "steps", "restarts")),
+        *(monotone(name, along.get(name, [])) for name in ("eps", "steps", "restarts")),
         *of_network,
         audit(results, found, problems),
     ]
@@ -70,7 +74,7 @@ def verdict(checks: Sequence[Mapping[str, Any]]) -> Verdict:
 
 def _network(
     sample: probe.Sample,
-    results: Mapping[str, Any],
+    radii: Sequence[Along],
     cells: Sequence[Cell],
     found: Sequence[Entry],
 ) -> tuple[list[str], list[Line]]:
@@ -87,7 +91,7 @@ def _network(
 
     zeros = {name: one.zero for name, one in passes.items()} | _counted_zeros(gradients, found)
     return [], [
-        *_budgets(sample, results, gradients),
+        *_budgets(sample, radii, gradients),
         network.zero_gradients(zeros),
         _window(sample, list(gradients.values())),
         network.same_logits(clean, passes),
@@ -97,7 +101,7 @@ def _network(
 
 
 def _budgets(
-    sample: probe.Sample, results: Mapping[str, Any], gradients: Mapping[str, GradientEstimator]
+    sample: probe.Sample, radii: Sequence[Along], gradients: Mapping[str, GradientEstimator]
 ) -> list[Line]:
     """The two ends of the scale of eps."""
     if not len(sample.correct().labels):
@@ -105,10 +109,9 @@ def _budgets(
         return [line(check, "skipped", says) for check in (network.EPS_ZERO, network.EPS_ONE)]
     name, gradient = next(iter(gradients.items()))
     at_zero = {f"PGD/{name}": probe.broken_at_zero(sample, gradient)}
-    for row in results.get("curves", {}).get("eps", []):
-        count = counts(row)
-        if row["x"] == 0 and count is not None:
-            at_zero[f"curve of {row['label']}"] = count
+    for point in radii:
+        if point.x == 0 and point.entry.sound:
+            at_zero[f"curve of {point.label}"] = point.entry.broken
     at_one = {name: probe.broken_at_one(sample, one) for name, one in gradients.items()}
     return [
         network.eps_zero(at_zero, probe.noise_floor(sample), sample.random),
