@@ -44,10 +44,10 @@ class Residual(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int, neuron: Neuron) -> None:
         super().__init__()
-        self.inner = Spiking(_conv(inputs, outputs, stride), neuron)
-        self.outer = _conv(outputs, outputs)
+        self.inner = Spiking(_unbiased(inputs, outputs, stride), neuron)
+        self.outer = _unbiased(outputs, outputs)
         identity = stride == 1 and inputs == outputs
-        self.shortcut = nn.Identity() if identity else _conv(inputs, outputs, stride, kernel=1)
+        self.shortcut = nn.Identity() if identity else _unbiased(inputs, outputs, stride, kernel=1)
         self.neuron = copy.deepcopy(neuron)
 
     def forward(self, x: Tensor, fire: Fire) -> Tensor:
@@ -76,11 +76,6 @@ class SpikingNetwork(nn.Module):
         self.image_size = image_size
         self.stages = nn.ModuleList(stages)
         self.readout = readout
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):  # as the authors' code does
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
         self.to(memory_format=torch.channels_last)  # the faster layout, on CPU and GPU alike
 
     def forward(self, current: Tensor, fire: Fire) -> Tensor:
@@ -104,7 +99,8 @@ class VGG11(SpikingNetwork):
     """VGG-11 of the paper: conv 64 A 128 256 A 512 512 512 A 512 512, FC 4096 4096 K.
 
     3x3 convolutions with bias and batch norm, A is average pooling by 2, no batch norm in the
-    fully connected part; a neuron follows every layer but the last.
+    fully connected part; a neuron follows every layer but the last. As in the authors' code the
+    convolutions start Kaiming normal (fan out), and the biases of the linear layers at 0.
 
     Args:
         num_classes: K.
@@ -127,13 +123,19 @@ class VGG11(SpikingNetwork):
         hidden = _scaled(4096, width)
         first = nn.Sequential(nn.Flatten(), nn.Linear(features, hidden))
         stages += [Spiking(first, neuron), Spiking(nn.Linear(hidden, hidden), neuron)]
-        super().__init__(stages, nn.Linear(hidden, num_classes), in_channels, image_size)
+        readout = nn.Linear(hidden, num_classes)
+        _kaiming_normal(stages)
+        super().__init__(stages, readout, in_channels, image_size)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
 
 
 class VGGDVS(SpikingNetwork):
     """The paper's network for CIFAR10-DVS: conv 64 128 A 256 256 A 512 512 A 512 512 A, FC K.
 
-    Arguments as for `VGG11`; 48x48 frames with two channels (polarities) by default.
+    Arguments as for `VGG11`; 48x48 frames with two channels (polarities) by default. As in the
+    authors' code the convolutions start Kaiming normal (fan out), the linear layer as torch does.
     """
 
     def __init__(
@@ -148,6 +150,7 @@ class VGGDVS(SpikingNetwork):
         plan = [64, 128, "A", 256, 256, "A", 512, 512, "A", 512, 512, "A"]
         stages, features = _convolutions(plan, width, in_channels, image_size, neuron)
         readout = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(features, num_classes))
+        _kaiming_normal(stages)
         super().__init__(stages, readout, in_channels, image_size)
 
 
@@ -155,7 +158,10 @@ class ResNet17(SpikingNetwork):
     """ResNet-17 of the paper: conv 64, 3 blocks of 64, 4 blocks of 128, FC 256 + batch norm, FC K.
 
     The first block of each group has stride 2 and a 1x1 shortcut; average pooling by 2 before the
-    fully connected part, which has no neuron. Arguments as for `VGG11`.
+    fully connected part, which has no neuron. Arguments as for `VGG11`. As in the authors' code the
+    convolutions have no bias, and every layer starts as torch does.
+
+    A checkpoint whose convolutions have a bias is taken too: the batch norm behind each absorbs it.
     """
 
     def __init__(
@@ -171,7 +177,7 @@ class ResNet17(SpikingNetwork):
         size = ((image_size + 1) // 2 + 1) // 2 // 2  # two strides of 2, then the pooling
         if size < 1:
             raise ValueError(f"image_size {image_size} is too small for ResNet17: at least 5")
-        stages: list[nn.Module] = [Spiking(_conv(in_channels, stem), neuron)]
+        stages: list[nn.Module] = [Spiking(_unbiased(in_channels, stem), neuron)]
         stages += [Residual(stem, stem, 2 if i == 0 else 1, neuron) for i in range(3)]
         stages += [
             Residual(stem if i == 0 else deep, deep, 2 if i == 0 else 1, neuron) for i in range(4)
@@ -192,9 +198,26 @@ def _scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
-def _conv(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
-    conv = Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs))
+def _kaiming_normal(stages: list[nn.Module]) -> None:
+    """Before the layout is changed, which would deal the same draws out in another order."""
+    for module in nn.ModuleList(stages).modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def _unbiased(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+    """A convolution without bias, and its batch norm."""
+    conv = Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    layer = nn.Sequential(conv, nn.BatchNorm2d(outputs))
+    layer.register_load_state_dict_pre_hook(_absorb_bias)
+    return layer
+
+
+def _absorb_bias(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Batch norm of x + bias with some mean is batch norm of x with that mean less the bias."""
+    bias = state.pop(f"{prefix}0.bias", None)
+    if bias is not None:
+        state[f"{prefix}1.running_mean"] = state[f"{prefix}1.running_mean"] - bias
 
 
 def _convolutions(
@@ -212,7 +235,8 @@ def _convolutions(
             pool, size = [nn.AvgPool2d(2)], size // 2
         else:
             width_out = _scaled(step, width)
-            affine = nn.Sequential(*pool, *_conv(channels, width_out))
+            conv = Conv2d(channels, width_out, 3, padding=1)
+            affine = nn.Sequential(*pool, conv, nn.BatchNorm2d(width_out))
             stages.append(Spiking(affine, neuron))
             pool, channels = [], width_out
     if size < 1:

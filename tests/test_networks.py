@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 
@@ -20,13 +21,18 @@ def conv(inputs: int, outputs: int, kernel: int = 3) -> list[tuple[int, ...]]:
     return [(outputs, inputs, kernel, kernel), (outputs,), (outputs,), (outputs,)]
 
 
+def unbiased(inputs: int, outputs: int, kernel: int = 3) -> list[tuple[int, ...]]:
+    """Likewise, of a convolution without bias."""
+    return [(outputs, inputs, kernel, kernel), (outputs,), (outputs,)]
+
+
 def fc(inputs: int, outputs: int) -> list[tuple[int, ...]]:
     return [(outputs, inputs), (outputs,)]
 
 
 def block(inputs: int, outputs: int, first: bool) -> list[tuple[int, ...]]:
-    shortcut = conv(inputs, outputs, 1) if first else []
-    return conv(inputs, outputs) + conv(outputs, outputs) + shortcut
+    shortcut = unbiased(inputs, outputs, 1) if first else []
+    return unbiased(inputs, outputs) + unbiased(outputs, outputs) + shortcut
 
 
 SHAPES = {
@@ -44,7 +50,7 @@ SHAPES = {
         *fc(4096, 10),
     ],
     "ResNet17": [
-        *conv(3, 64),
+        *unbiased(3, 64),
         *block(64, 64, first=True),
         *block(64, 64, first=False),
         *block(64, 64, first=False),
@@ -237,12 +243,69 @@ def test_each_layer_has_neurons_of_its_own() -> None:
     assert next(iter(network.neurons())) == "stages.0.neuron"
 
 
-def test_convolutions_are_kaiming_normal_by_fan_out() -> None:
-    network = ResNet17(width=1 / 2)
-    for part in network.modules():
+def is_normal(weight: Tensor, spread: float) -> None:
+    n = weight.numel()
+    assert weight.std().item() == pytest.approx(spread, rel=4 / math.sqrt(2 * n))
+    assert abs(weight.mean().item()) < 4 * spread / math.sqrt(n)
+    assert weight.abs().max() > 2 * spread  # a uniform one ends at 1.73
+
+
+def is_uniform(values: Tensor, fan_in: int) -> None:
+    """torch's default: within 1 / sqrt(fan in), which it comes close to on either side."""
+    bound = 1 / math.sqrt(fan_in)
+    assert values.abs().max() <= bound * (1 + 1e-6)
+    if values.numel() > 64:
+        assert values.max() > 0.9 * bound
+        assert values.min() < -0.9 * bound
+
+
+def start_of(layer: nn.Module) -> tuple[Tensor, Tensor | None, int]:
+    return layer.weight, layer.bias, layer.weight[0].numel()  # type: ignore[return-value, index, union-attr]
+
+
+@pytest.mark.parametrize("architecture", ["VGG11", "VGGDVS"])
+def test_vgg_starts_as_in_the_authors_code(architecture: str) -> None:
+    """Convolutions Kaiming normal by fan out; linear biases 0 in VGG11 and torch's in VGGDVS."""
+    for part in ARCHITECTURES[architecture](width=1 / 4).modules():
         if isinstance(part, nn.Conv2d):
-            fan_out = part.out_channels * part.kernel_size[0] ** 2
-            n = part.weight.numel()
-            spread = math.sqrt(2 / fan_out)
-            assert abs(part.weight.std().item() / spread - 1) < 4 / math.sqrt(2 * n)
-            assert abs(part.weight.mean().item()) < 4 * spread / math.sqrt(n)
+            weight, bias, fan_in = start_of(part)
+            is_normal(weight, math.sqrt(2 / (part.out_channels * 9)))
+            assert bias is not None
+            is_uniform(bias, fan_in)
+        elif isinstance(part, nn.Linear):
+            weight, bias, fan_in = start_of(part)
+            is_uniform(weight, fan_in)
+            assert bias is not None
+            if architecture == "VGG11":
+                assert (bias == 0).all()
+            else:
+                assert (bias != 0).any()
+                is_uniform(bias, fan_in)
+
+
+def test_resnet17_starts_as_in_the_authors_code() -> None:
+    """Everything as torch does, and no bias in any convolution."""
+    for part in ResNet17(width=1 / 2).modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            weight, bias, fan_in = start_of(part)
+            is_uniform(weight, fan_in)
+            assert (bias is None) == isinstance(part, nn.Conv2d)
+            assert bias is None or (bias != 0).any()
+
+
+def test_resnet17_takes_checkpoints_with_biases() -> None:
+    """They were trained with a bias that the batch norm took out again."""
+    snn, images, _ = make_snn("ResNet17")
+    snn, images = snn.double(), images.double()
+    state = {name: value.clone() for name, value in snn.state_dict().items()}
+    for name, part in snn.named_modules():
+        if isinstance(part, nn.Conv2d):
+            state[f"{name}.bias"] = torch.randn(part.out_channels, dtype=torch.float64)
+            state[f"{name.removesuffix('0')}1.running_mean"] += state[f"{name}.bias"]
+    expected = snn(images)
+    keys, fresh = set(state), copy.deepcopy(snn)
+    for value in fresh.state_dict().values():
+        value.zero_()
+    fresh.load_state_dict(state)
+    assert set(state) == keys
+    torch.testing.assert_close(fresh(images), expected, rtol=1e-12, atol=1e-12)
