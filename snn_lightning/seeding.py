@@ -11,6 +11,20 @@ import torch
 # fit that noise; TRUST has streams of its own below.
 CLEAN, CRAFT, JUDGE, TRUST = range(4)
 
+STEP, *MIXERS = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # SplitMix64's
+MASK = 2**64 - 1
+
+
+def digest(*key: int) -> int:
+    """64 bits for a key, by the mixing of SplitMix64: neighbouring keys share nothing."""
+    mixed = 0
+    for part in key:
+        mixed = (mixed + int(part) + STEP) & MASK
+        mixed = ((mixed ^ (mixed >> 30)) * MIXERS[0]) & MASK
+        mixed = ((mixed ^ (mixed >> 27)) * MIXERS[1]) & MASK
+        mixed ^= mixed >> 31
+    return mixed
+
 
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:
@@ -18,13 +32,7 @@ def seeded(*key: int) -> Iterator[None]:
 
     The key is typically (seed, epoch, global batch index).
     """
-    digest = 0
-    for part in key:  # the mixing of SplitMix64, so that neighbouring keys share nothing
-        digest = (digest + int(part) + 0x9E3779B97F4A7C15) & (2**64 - 1)
-        digest = ((digest ^ (digest >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
-        digest = ((digest ^ (digest >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
-        digest ^= digest >> 31
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
-        torch.manual_seed(digest & (2**63 - 1))
+        torch.manual_seed(digest(*key) & (2**63 - 1))
         yield

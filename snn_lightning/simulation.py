@@ -34,12 +34,15 @@ class Simulation:
         """
         return self
 
+    def keep(self, rows: Tensor) -> None:
+        """Forget all samples of the batch of this search but those (M,), which come alone now."""
+
 
 @dataclass(frozen=True)
 class Shuffle(Simulation):
     """Spikes in a random order in time at every layer (paper, Table 1): only rates survive.
 
-    It has no gradient. The orders come from torch's global generator. An analog network is refused.
+    It has no gradient. The orders come from `snn_lightning.draws`. An analog network is refused.
     """
 
     def __call__(self, network: SpikingNetwork, current: Tensor) -> Tensor:

@@ -65,6 +65,10 @@ class SNN(nn.Module):
         gradient = self.gradient.iteration()
         return self if gradient is self.gradient else self.replace(gradient=gradient)
 
+    def keep_rows(self, rows: Tensor) -> None:
+        """Go on with those rows (M,) of the batch that this view searches on (of `searching`)."""
+        self.gradient.keep(rows)
+
     def evaluating(self) -> SNN:
         """A view in evaluation mode; this module keeps its own."""
         return cast(SNN, evaluation_view(self))

@@ -20,6 +20,7 @@ class Surrogate:
     """
 
     elementwise: ClassVar[bool] = False
+    per_sample: ClassVar[bool] = True  # False: what a sample gets depends on those beside it
 
     def __call__(self, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -128,6 +129,8 @@ class PotentialDependent(Surrogate):
     code (ryime/PDSG-SDA), which was checked; the paper's equations were not. (There a single value
     gives NaN, and frames that are not square are taken for tokens of a transformer.)
     """
+
+    per_sample = False
 
     def __call__(self, x: Tensor) -> Tensor:
         x32 = x.to(torch.promote_types(x.dtype, torch.float32))

@@ -53,6 +53,17 @@ def _offered(module: nn.Module, name: str) -> nn.Module:
     return view(module, fresh) if fresh else module
 
 
+def keep_rows(module: nn.Module, rows: Tensor) -> None:
+    """Go on with a search on those rows (M,) of its batch: its memory of all others is dropped.
+
+    Parts of a `search_view` that remember something of each sample offer `keep_rows`.
+    """
+    for part in module.modules():
+        keep = getattr(part, "keep_rows", None)
+        if callable(keep):
+            keep(rows)
+
+
 def view(module: nn.Module, replacements: dict[int, nn.Module]) -> nn.Module:
     """The module over again, sharing every parameter and buffer, with modes of its own.
 

@@ -54,6 +54,12 @@ ROWS: dict[str, list[Callable[[], Attack]]] = {
         lambda: attacks.Square(eps=0.5, norm=attacks.L2(), queries=6),
         lambda: attacks.Square(eps=0.1, queries=4, targeted=True),
     ],
+    "UntilBroken": [
+        lambda: attacks.UntilBroken(attacks.PGD(eps=0.1, step_size=0.04, steps=3)),
+        lambda: attacks.UntilBroken(attacks.APGD(eps=0.5, norm=attacks.L2(), steps=3)),
+        lambda: attacks.UntilBroken(attacks.SAPGD(eps=0.1, steps=3, targeted=True)),
+        lambda: attacks.UntilBroken(attacks.Square(eps=0.1, queries=4)),
+    ],
     "UniformNoise": [
         lambda: attacks.UniformNoise(eps=0.1),
         lambda: attacks.UniformNoise(eps=0.5, norm=attacks.L2()),

@@ -134,7 +134,7 @@ class APGDT(Attack):
             loss = partial(targeted_dlr, targets=targets)
             for _ in range(self.restarts):
                 search.search(model, images, labels, loss, champion)
-            if champion.success.all():
+            if champion.close():
                 break
         return champion.images
 

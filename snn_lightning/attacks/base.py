@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,10 @@ class Attack:
     def __post_init__(self) -> None:
         if not 0 <= self.eps < float("inf"):
             raise ValueError(f"{type(self).__name__}: eps must be >= 0, not {self.eps}")
+
+    def at(self, eps: float) -> Self:
+        """The same attack within another radius; step sizes that are given stay as they are."""
+        return replace(self, eps=eps)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Craft adversarial images.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from snn_lightning.draws import repeated
 from snn_lightning.views import iteration_view
 
 
@@ -44,10 +47,13 @@ class ExpectationOverTransformation(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         model = iteration_view(self.model)
 
+        def again() -> tuple[AbstractContextManager, AbstractContextManager]:
+            return nullcontext(), repeated()
+
         def draw() -> Tensor:
             if self.samples == 1 or not torch.is_grad_enabled():
                 return model(images)
-            return checkpoint(model, images, use_reentrant=False)
+            return checkpoint(model, images, use_reentrant=False, context_fn=again)
 
         return torch.stack([draw() for _ in range(self.samples)]).mean(0)
 

@@ -90,12 +90,22 @@ class Champion:
         self.images = images
         self.loss = torch.full(labels.shape, -torch.inf, device=images.device)
         self.success = torch.zeros_like(labels, dtype=torch.bool)
+        self.closed = self.success
 
     def challenge(self, images: Tensor, loss: Tensor, logits: Tensor) -> Tensor:
         """Take over the samples that do better; returns which (N,). A NaN loss never wins."""
         success = self.attack.succeeded(logits, self.labels)
         better = (success & ~self.success) | ((success == self.success) & (loss > self.loss))
+        better &= ~self.closed
         self.images = torch.where(per_sample(better, images), images, self.images)
         self.loss = torch.where(better, loss.to(self.loss.dtype), self.loss)
         self.success = torch.where(better, success, self.success)
         return better
+
+    def close(self) -> bool:
+        """Let no later search change a sample that succeeded; returns whether all are closed.
+
+        What such a sample gets does then not depend on whether others still need those searches.
+        """
+        self.closed = self.success
+        return bool(self.closed.all())

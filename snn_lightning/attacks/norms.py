@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from snn_lightning import draws
+
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
     """One value a sample (N,) in a shape that broadcasts over `like` (N, *)."""
@@ -30,7 +32,7 @@ class Norm:
         raise NotImplementedError
 
     def uniform(self, like: Tensor, eps: float) -> Tensor:
-        """A uniform draw from the ball of radius eps, from torch's global generator."""
+        """A uniform draw from the ball of radius eps, from `snn_lightning.draws`."""
         raise NotImplementedError
 
 
@@ -48,7 +50,7 @@ class Linf(Norm):
         return gradient.sign()
 
     def uniform(self, like: Tensor, eps: float) -> Tensor:
-        return torch.empty_like(like).uniform_(-1, 1).mul_(eps)
+        return draws.uniform(like.shape, like, -1, 1).mul_(eps)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class L2(Norm):
         return scaled / per_sample(self.size(scaled), scaled).clamp(min=1e-30)
 
     def uniform(self, like: Tensor, eps: float) -> Tensor:
-        direction = self.ascent(torch.randn_like(like))
+        direction = self.ascent(draws.normal(like))
         dimensions = like.shape[1:].numel()
-        radius = torch.rand(like.shape[0], dtype=like.dtype, device=like.device)
+        radius = draws.uniform(like.shape[:1], like)
         return direction * per_sample(eps * radius ** (1 / dimensions), like)

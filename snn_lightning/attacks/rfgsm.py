@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 
+from snn_lightning import draws
 from snn_lightning.attacks.base import Attack
 from snn_lightning.attacks.losses import CrossEntropy, Loss
 
@@ -38,6 +38,6 @@ class RFGSM(Attack):
 
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         alpha = self.random * self.eps
-        start = (images + alpha * self.norm.ascent(torch.randn_like(images))).clamp(0, 1)
+        start = (images + alpha * self.norm.ascent(draws.normal(images))).clamp(0, 1)
         gradient, _, _ = self.gradient(model, start, labels, self.loss)
         return self.confine(images, start + (self.eps - alpha) * self.norm.ascent(gradient))

@@ -10,9 +10,11 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from snn_lightning import draws
 from snn_lightning.attacks.base import Attack
 from snn_lightning.attacks.losses import Loss, Margin
 from snn_lightning.attacks.norms import L2, Linf, Norm, per_sample
+from snn_lightning.attacks.stopping import until_broken
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of p, in queries out of 10,000
 Window: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # indices (N, C, size, size) of images
@@ -23,10 +25,10 @@ class Square(Attack):
     """Square Attack (Andriushchenko et al., ECCV 2020), for Linf and L2: no gradient at all.
 
     Each query changes the perturbation in one random square, smaller as the search goes on, and
-    keeps the change where the loss rises. A sample is left alone once it is broken. A white-box
-    attack that this one beats has been given a useless gradient. Images need height and width; the
-    frames of a stack (N, T, C, H, W) are treated as channels. At most `queries` forward passes,
-    over the samples still unbroken; no backward pass.
+    keeps the change where the loss rises. A sample is left alone once it is broken, as in
+    `UntilBroken`. A white-box attack that this one beats has been given a useless gradient. Images
+    need height and width; the frames of a stack (N, T, C, H, W) are treated as channels. At most
+    `queries` forward passes, and one for each break; no backward pass.
 
     Every sample has squares of its own, which reach the last row and column as in the paper; in the
     authors' code the batch shares them, and they stop one pixel short.
@@ -61,29 +63,21 @@ class Square(Attack):
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         if images.dim() < 4:
             raise ValueError(f"Square takes images (N, *, C, H, W), not {tuple(images.shape)}")
+        return until_broken(self, self._search, model, images, labels)
+
+    def _search(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         proposals, original = self._proposals(), images.flatten(1, -3)
         with torch.no_grad():
             best = proposals.start(original)
-            loss, broken = self._query(model, best.view_as(images), labels)
+            loss = self.raised(self.loss, model(best.view_as(images)), labels)
             for query in range(self.queries - 1):
-                rows = (~broken).nonzero()[:, 0]
-                if not rows.numel():
-                    break
-                candidate = proposals.propose(original[rows], best[rows], self._area(query))
-                shaped = candidate.view(-1, *images.shape[1:])
-                value, success = self._query(model, shaped, labels[rows])
-                better = success | (value > loss[rows])
-                won = rows[better]
-                best[won], loss[won], broken[won] = (
-                    candidate[better],
-                    value[better],
-                    success[better],
-                )
+                candidate = proposals.propose(original, best, self._area(query))
+                logits = model(candidate.view_as(images))
+                value = self.raised(self.loss, logits, labels)
+                better = self.succeeded(logits, labels) | (value > loss)
+                best = torch.where(per_sample(better, best), candidate, best)
+                loss = torch.where(better, value, loss)
         return best.view_as(images)
-
-    def _query(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        logits = model(images)
-        return self.raised(self.loss, logits, labels), self.succeeded(logits, labels)
 
     def _area(self, query: int) -> float:
         """Share of the image that a square covers at this query, counted from 0."""
@@ -110,11 +104,11 @@ class LinfSquares(Proposals):
 
     def start(self, images: Tensor) -> Tensor:
         samples, channels, _, width = images.shape
-        return (images + self.eps * _signs(images, samples, channels, 1, width)).clamp(0, 1)
+        return (images + self.eps * draws.signs((samples, channels, 1, width), images)).clamp(0, 1)
 
     def propose(self, images: Tensor, best: Tensor, area: float) -> Tensor:
         window = _window(images, _side(images, area, 1))
-        colour = self.eps * _signs(images, *images.shape[:2], 1, 1)
+        colour = self.eps * draws.signs((*images.shape[:2], 1, 1), images)
         candidate = best.clone()
         candidate[window] = (images[window] + colour).clamp(0, 1)
         return candidate
@@ -127,7 +121,7 @@ class L2Squares(Proposals):
         samples, channels, height, width = images.shape
         side = max(height // 5, 1)
         rows, columns = height // side, width // side
-        signs = _signs(images, samples, channels, rows, columns)
+        signs = draws.signs((samples, channels, rows, columns), images)
         tiles = signs[..., None, None] * _bump(images, side, rows, columns)
         grid = tiles.transpose(3, 4).reshape(samples, channels, rows * side, columns * side)
         top, left = (height - rows * side) // 2, (width - columns * side) // 2
@@ -145,7 +139,9 @@ class L2Squares(Proposals):
         both[source] = delta[source]
         unused = (self.eps**2 - self.norm.size(delta).square()).clamp(min=0) / images.shape[1]
         mass = both.square().sum((2, 3), keepdim=True) + per_sample(unused, delta)
-        bump = _signs(images, *images.shape[:2], 1, 1) * _bump(images, side, 1, 1)[:, :, 0, 0]
+        bump = (
+            draws.signs((*images.shape[:2], 1, 1), images) * _bump(images, side, 1, 1)[:, :, 0, 0]
+        )
         change = _unit(_unit(delta[target]) + bump) * mass.sqrt()
         delta[source] = 0
         delta[target] = change
@@ -164,15 +160,11 @@ def _window(images: Tensor, side: int) -> Window:
     """A square of that side at a random place of each sample."""
     (samples, channels, height, width), device = images.shape, images.device
     reach = torch.arange(side, device=device)
-    rows = torch.randint(height - side + 1, (samples, 1), device=device) + reach
-    columns = torch.randint(width - side + 1, (samples, 1), device=device) + reach
+    rows = draws.integers(height - side + 1, (samples, 1), device) + reach
+    columns = draws.integers(width - side + 1, (samples, 1), device) + reach
     sample = torch.arange(samples, device=device).view(-1, 1, 1, 1)
     channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
     return sample, channel, rows[:, None, :, None], columns[:, None, None, :]
-
-
-def _signs(like: Tensor, *shape: int) -> Tensor:
-    return torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(0.5).mul_(2).sub_(1)
 
 
 def _unit(windows: Tensor) -> Tensor:
@@ -185,7 +177,7 @@ def _bump(like: Tensor, side: int, rows: int, columns: int) -> Tensor:
     hill, valley = _hill(side // 2, side), _hill(side - side // 2, side)
     lying = torch.cat([hill, -valley])
     both = torch.stack([lying, lying.T]) / lying.norm()
-    which = torch.randint(2, (like.shape[0], 1, rows, columns), device=like.device)
+    which = draws.integers(2, (like.shape[0], 1, rows, columns), like.device)
     return both.to(like)[which]
 
 

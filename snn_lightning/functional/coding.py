@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snn_lightning import draws
+
 
 class _Poisson(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, timesteps: int) -> Tensor:  # type: ignore[override]
         shape = (timesteps, *images.shape)
-        noise = torch.rand(shape, dtype=images.dtype, device=images.device)
+        noise = draws.uniform(shape, images, dim=1)
         return (noise <= images).to(images.dtype)
 
     @staticmethod
@@ -24,7 +26,7 @@ def poisson(images: Tensor, timesteps: int) -> Tensor:
     """Bernoulli spikes of rate x in [0, 1]: (N, *) -> (T, N, *). Backward is the identity per step.
 
     s[t] = 1 where x >= uniform noise (paper, Poisson input), with fresh noise at every call, from
-    torch's global generator.
+    `snn_lightning.draws`.
     """
     return _Poisson.apply(images, timesteps)
 
@@ -40,7 +42,7 @@ def shuffle_spikes(spikes: Tensor, height: float = 1.0) -> Tensor:
     left = (spikes != 0).sum(0, dtype=torch.float32)
     shuffled = torch.empty_like(spikes)
     for t in range(timesteps):
-        fires = torch.rand_like(left).mul_(timesteps - t) < left
+        fires = draws.uniform(left.shape, left).mul_(timesteps - t) < left
         left.sub_(fires.to(left.dtype))
         shuffled[t] = fires
     return shuffled if height == 1 else shuffled.mul_(height)

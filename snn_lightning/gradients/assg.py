@@ -70,7 +70,7 @@ class ASSG(GradientEstimator):
 class ASSGSearch(GradientEstimator):
     """ASSG with the memory of one search: two tensors as large as all potentials.
 
-    Raises ValueError where the batch changes shape, for its samples are then others.
+    Raises ValueError where the batch changes shape without `keep`: its samples are then others.
     """
 
     settings: ASSG
@@ -81,6 +81,10 @@ class ASSGSearch(GradientEstimator):
 
     def iteration(self) -> GradientEstimator:
         return _Iteration(self.settings, self.layers)
+
+    def keep(self, rows: Tensor) -> None:
+        for layer in self.layers:
+            layer.keep(rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +120,10 @@ class _Sharpness:
         self.mean: Tensor | None = None
         self.spread: Tensor | None = None
         self.iteration: object = None
+
+    def keep(self, rows: Tensor) -> None:
+        if self.mean is not None and self.spread is not None:
+            self.mean, self.spread = self.mean[:, rows], self.spread[:, rows]
 
     def __call__(self, x: Tensor, iteration: object) -> Tensor:
         settings = self.settings

@@ -23,6 +23,11 @@ class GradientEstimator(Simulation):
     Its logits are those of every other estimator, to the last bit.
     """
 
+    @property
+    def per_sample(self) -> bool:
+        """Whether a sample's gradient does not depend on the samples beside it (see `PDSG`)."""
+        return all(getattr(value, "per_sample", True) for value in vars(self).values())
+
     def search(self) -> GradientEstimator:
         return self
 

@@ -13,7 +13,8 @@ class PDSG(STBP):
     """Potential-Dependent Surrogate Gradient (Lun et al., CVPR 2025), a case of STBP.
 
     The widths are statistics of the batch, so that a sample's gradient depends a little on the
-    samples beside it; the logits do not.
+    samples beside it; the logits do not. An evaluation that takes broken images out of the batch
+    would therefore change what it does to the others: it is not `per_sample`.
     """
 
     surrogate: Surrogate = field(default_factory=PotentialDependent)

@@ -56,7 +56,7 @@ class RateReuse(GradientEstimator):
 class RateReuseSearch(RateEstimator):
     """`RateReuse` with the memory of one search: a few tensors (1, N, *) a layer.
 
-    A batch of another shape is one of other samples: it is simulated.
+    A batch of another shape, but for what `keep` drops, is one of other samples: it is simulated.
     """
 
     settings: RateReuse
@@ -73,6 +73,12 @@ class RateReuseSearch(RateEstimator):
         slope = self.settings.estimator.slope(neuron, current, output, note)
         self.memory.layers.append(_Layer(current, mean_step(output), slope, note))
         return slope
+
+    def keep(self, rows: Tensor) -> None:
+        memory = self.memory
+        if memory.shape is not None:
+            memory.shape = torch.Size((memory.shape[0], len(rows), *memory.shape[2:]))
+            memory.layers = [layer.among(rows) for layer in memory.layers]
 
     def __call__(self, network: SpikingNetwork, current: Tensor) -> Tensor:
         if not (torch.is_grad_enabled() and current.requires_grad):
@@ -112,3 +118,7 @@ class _Layer:
     rate: Tensor
     slope: Tensor
     note: Tensor | None
+
+    def among(self, rows: Tensor) -> _Layer:
+        tensors = self.current, self.rate, self.slope, self.note
+        return _Layer(*(None if x is None else x[:, rows] for x in tensors))  # type: ignore[arg-type]
