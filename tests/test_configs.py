@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 import writers
+import yaml
 from program import QUICK, ROOT, last_error
 
+from snn_lightning import Frames
 from snn_lightning.cli import main
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -53,6 +56,20 @@ def test_every_config_runs(config: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
 def test_every_overlay_runs(overlay: Path, tmp_path: Path) -> None:
     fast_dev_run(ROOT / "configs/quickstart.yaml", tmp_path, "--config", str(overlay))
+
+
+def test_the_radius_on_event_frames_is_the_papers() -> None:
+    """0.01 of what enters the network, which are counts; images are counts over 255."""
+    declared = yaml.safe_load((ROOT / "configs/cifar10dvs_vgg.yaml").read_text())
+    std = declared["model"]["encoder"]["init_args"]["std"]
+    paper = yaml.safe_load((ROOT / "configs/attacks/paper_dvs.yaml").read_text())
+    encoder = Frames(mean=[0.0], std=std)
+    frames = torch.full((1, 2, 2, 3, 3), 0.5)
+    for attack in (*declared["attack_evaluation"]["attacks"], *paper["attacks"]):
+        arguments = attack["init_args"]
+        moved = encoder(frames + arguments["eps"]) - encoder(frames)
+        assert moved.mean().item() == pytest.approx(2.55 / 255, rel=1e-3)
+        assert arguments.get("step_size", 0.000218824) / std[0] == pytest.approx(2 / 255, rel=1e-3)
 
 
 MISTAKES = {

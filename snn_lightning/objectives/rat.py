@@ -25,9 +25,10 @@ class RAT(Adversarial):
 
     From their public code: that rule, FGSM with eps 2/255 and the triangle surrogate, crafted in
     evaluation mode, no clean share and no weight decay. In a linear layer of 200 outputs or more a
-    random 30 % of the rows takes part. Their beta is 0.002 by default in the function; 0.004 is
-    that of a later re-implementation (Wang et al., arXiv 2512.22522). What their residual networks
-    need besides (convex combinations) has no counterpart here.
+    random 30 % of the rows takes part. Their training script always passes its own beta, 0.0005 by
+    default; the function's 0.002 is never used, and 0.004 is that of a later re-implementation
+    (Wang et al., arXiv 2512.22522). What their residual networks need besides (convex combinations)
+    has no counterpart here.
 
     Args:
         attack, gradient, clean_fraction: as of `Adversarial`.
@@ -36,7 +37,7 @@ class RAT(Adversarial):
 
     attack: Attack = field(default_factory=lambda: FGSM(eps=2 / 255))
     gradient: GradientEstimator = field(default_factory=STBP)
-    beta: float = 0.004
+    beta: float = 5e-4
 
     def __post_init__(self) -> None:
         super().__post_init__()

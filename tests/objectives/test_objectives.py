@@ -406,6 +406,20 @@ def test_retraction_descends_the_distance_to_orthogonal_rows() -> None:
     assert torch.allclose(retracted(rows, 0.3), rows, atol=1e-12)
 
 
+def test_rat_pulls_as_hard_as_their_script() -> None:
+    """It passes `--beta` on, 5e-4 unless given; the default of their function never counts."""
+    snn, _, _ = training_snn()
+    snn = snn.double()
+    conv = snn.network.stages[0].affine[0]
+    w = conv.weight.detach().clone().flatten(1)
+    RAT().after_step(snn, KEY)
+    expected = (1 + 5e-4) * w - 5e-4 * w @ w.T @ w
+    torch.testing.assert_close(conv.weight.detach().flatten(1), expected, rtol=1e-12, atol=1e-14)
+    path = ROOT / "configs" / "adversarial" / "rat.yaml"
+    declared = yaml.safe_load(path.read_text())["model"]["objective"]["init_args"]
+    assert declared["beta"] == RAT().beta
+
+
 def test_rat_retracts_after_the_step() -> None:
     snn, _, _ = training_snn()
     wide = nn.Linear(6, 200)
