@@ -20,7 +20,7 @@ from snn_lightning.encoders import Encoder
 from snn_lightning.gradients import GradientEstimator
 from snn_lightning.networks import SpikingNetwork
 from snn_lightning.objectives import Natural, Objective
-from snn_lightning.seeding import CLEAN, seeded
+from snn_lightning.seeding import CLEAN, TRAIN, seeded
 from snn_lightning.snn import SNN
 
 # Frozen dataclasses (estimators, surrogates, attacks, objectives) are chosen by class_path like any
@@ -74,8 +74,8 @@ class SNNClassifier(L.LightningModule):
         optimizer: parameters -> optimizer; the paper's SGD by default.
         lr_scheduler: optimizer -> scheduler: `CosineLR` (over the run, step by step) or any of
             torch's (epoch by epoch); None: a constant rate.
-        seed: of the evaluation's randomness (Poisson input, random starts), kept apart from
-            training's.
+        seed: of the evaluation's randomness (Poisson input, random starts). Training's is fixed by
+            it, torch's own seed, the epoch and the batch.
         compile: train through torch.compile, which pays where its compilation (a minute or more)
             is short beside the run. Evaluation and crafting stay as they are, to the last bit.
 
@@ -115,8 +115,12 @@ class SNNClassifier(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
-        key = (self.seed, self.current_epoch, self.global_batch(batch_idx))
-        loss, logits = self.objective(self._trained[0], images, labels, key)
+        # by the batch, not one after another: a resumed run draws what an uninterrupted one draws,
+        # and every process draws its own, the same on any number of them
+        epoch = self.current_epoch
+        key = (torch.initial_seed(), self.seed, epoch, self.global_batch(batch_idx))
+        with seeded(*key, TRAIN):
+            loss, logits = self.objective(self._trained[0], images, labels, key)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss.item()} at step {self.global_step}: lower the learning rate, "

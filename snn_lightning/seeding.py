@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 
 # What is drawn for a batch, by what it is for. A search that knew the very noise of a verdict would
-# fit that noise; TRUST has streams of its own below.
-CLEAN, CRAFT, JUDGE, TRUST = range(4)
+# fit that noise; TRUST has streams of its own below. Training draws for AUGMENT and TRAIN.
+CLEAN, CRAFT, JUDGE, TRUST, AUGMENT, TRAIN = range(6)
 
 STEP, *MIXERS = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # SplitMix64's
 MASK = 2**64 - 1
@@ -30,9 +30,33 @@ def digest(*key: int) -> int:
 def seeded(*key: int) -> Iterator[None]:
     """Draw everything inside from a stream fixed by `key`; the streams outside go on untouched.
 
-    The key is typically (seed, epoch, global batch index).
+    That is on the CPU, and on the current device of the accelerator where there is one. The key is
+    typically (seed, epoch, global batch index).
     """
+<<<<<<< HEAD
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(digest(*key) & (2**63 - 1))
+=======
+    digest = 0
+    for part in key:  # the mixing of SplitMix64, so that neighbouring keys share nothing
+        digest = (digest + int(part) + 0x9E3779B97F4A7C15) & (2**64 - 1)
+        digest = ((digest ^ (digest >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+        digest = ((digest ^ (digest >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+        digest ^= digest >> 31
+    seed = digest & (2**63 - 1)
+    cpu, states = torch.default_generator, [torch.default_generator.get_state()]
+    # not torch.manual_seed and fork_rng: they seed every device, and restore one
+    device = torch.get_device_module() if torch.accelerator.is_available() else None
+    if device is not None:
+        states.append(device.get_rng_state())
+    try:
+        cpu.manual_seed(seed)
+        if device is not None:
+            device.manual_seed(seed)
+>>>>>>> c5c2b3f (Training's noise is fixed by seed, epoch and batch: a resumed run equals an uninterrupted one, and ranks draw apart)
         yield
+    finally:
+        cpu.set_state(states[0])
+        if device is not None:
+            device.set_rng_state(states[1])

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from snn_lightning.data.augment import cutout, random_crop, random_flip
 from snn_lightning.data.batches import Batches, Gather, stratified_order
+from snn_lightning.seeding import AUGMENT, seeded
 
 # What is tested on, and in which batches, is the same for every user and every `seed`: scores stay
 # comparable, and no training run can hold an image that another run is tested on.
@@ -48,7 +49,8 @@ class DataModule(LightningDataModule):
         train_samples: Train on a stratified subset of this many images; None: all.
         val_samples: Validate on a stratified subset of this many images; None: all.
         test_samples: Test on a stratified subset of this many images; None: all.
-        seed: Seed of the train/validation split, of its subsets and of the training order.
+        seed: Seed of the train/validation split, of its subsets and of the training order; with
+            torch's own seed, of augmentation.
         crop_padding: Training images are shifted by up to this many pixels each way; 0: never.
         flip: Mirror training images left to right at random.
         cutout: Side of the square blacked out in each training image, in pixels; 0: none.
@@ -154,18 +156,32 @@ class DataModule(LightningDataModule):
             seed=self.seed,
             rank=rank,
             world_size=world_size,
+            done=self._done if split == "train" else None,
         )
         # One gather per batch costs less than handing the batch over from a worker process.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # it is
         return DataLoader(data.on(device), sampler=batches, batch_size=None)  # type: ignore[arg-type]
+
+    def _done(self) -> int:
+        """How many batches of this epoch the run that is resumed has already trained on."""
+        loop = None if self.trainer is None else self.trainer.fit_loop
+        return loop.batch_idx + 1 if loop is not None and loop.restarting else 0
 
     def on_after_batch_transfer(
         self, batch: tuple[Tensor, Tensor], dataloader_idx: int
     ) -> tuple[Tensor, Tensor]:
-        """uint8 -> float32 in [0, 1] on the device, augmented first if the trainer is training."""
+        """uint8 -> float32 in [0, 1] on the device, augmented first if the trainer is training.
+
+        The draws are fixed by torch's own seed, `seed`, the epoch and the batch over all processes.
+        """
         images, labels = batch
-        if self.trainer is not None and self.trainer.training:
-            images = self.augment(images)
+        if (trainer := self.trainer) is not None and trainer.training:
+            index = trainer.fit_loop.batch_idx + 1  # of the batch that is about to be counted
+            batch_index = index * trainer.world_size + trainer.global_rank
+            key = (torch.initial_seed(), self.seed, trainer.current_epoch, batch_index)
+            with seeded(*key, AUGMENT):
+                images = self.augment(images)
         return images.float() / 255, labels
 
     def augment(self, images: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -65,6 +65,9 @@ class Batches(DistributedSampler[Tensor]):
     may get one batch more. With shuffling the order depends on (seed, epoch) alone, all ranks get
     the same number of batches, and an incomplete last batch is dropped unless it is the only one.
 
+    `done`, asked when an iteration begins, says how many of this rank's batches to leave out: those
+    that a run saw before it was interrupted inside the epoch.
+
     A DistributedSampler because Lightning leaves those alone and tells them the epoch.
 
     Raises:
@@ -80,9 +83,10 @@ class Batches(DistributedSampler[Tensor]):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        done: Callable[[], int] | None = None,
     ) -> None:
         super().__init__(range(samples), world_size, rank, shuffle, seed)  # type: ignore[arg-type]
-        self.samples, self.batch_size = samples, batch_size
+        self.samples, self.batch_size, self.done = samples, batch_size, done
         batches = max(samples // batch_size, 1) if shuffle else -(-samples // batch_size)
         if batches < world_size:
             raise ValueError(
@@ -99,7 +103,8 @@ class Batches(DistributedSampler[Tensor]):
         if self.shuffle:  # seeded by the pair: with seed + epoch, two runs would share their orders
             permutation = np.random.default_rng([self.seed, self.epoch]).permutation(self.samples)
             order = torch.from_numpy(permutation)
-        for batch in range(self.rank, self.stop, self.num_replicas):
+        mine = range(self.rank, self.stop, self.num_replicas)
+        for batch in mine[0 if self.done is None else self.done() :]:
             yield order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
 

@@ -1,0 +1,111 @@
+"""Training on two processes: each draws noise of its own, and together they train as one does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from snn_lightning import VGG11, Poisson, SNNClassifier
+from snn_lightning.data import Digits
+from snn_lightning.data.base import Source
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are forked")
+
+
+class Recorder(L.Callback):
+    """Saves what a process trained on in its first step, and with which gradients."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.seen: dict[str, list[torch.Tensor]] = {"images": [], "current": []}
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        pl_module.snn.encoder.register_forward_hook(self._encoded)
+
+    def _encoded(self, module: Any, inputs: tuple[torch.Tensor], current: torch.Tensor) -> None:
+        self.seen["images"].append(inputs[0])
+        self.seen["current"].append(current)
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
+        gradients = {name: p.grad for name, p in pl_module.named_parameters()}
+        padding = trainer.datamodule.crop_padding  # type: ignore[attr-defined]
+        name = f"{trainer.global_rank}-of-{trainer.world_size}-{padding}.pt"
+        torch.save({**self.seen, "gradients": gradients}, Path(self.folder, name))
+
+
+class Alike(Digits):
+    """One picture, again and again, under several labels."""
+
+    def read(self) -> Source:
+        source = super().read()
+        return source._replace(images=source.images[:1].repeat(len(source.images), axis=0))
+
+
+def train(folder: str, processes: int, crop_padding: int) -> None:
+    torch.manual_seed(7)
+    network = VGG11(width=1 / 32, in_channels=1, image_size=32)
+    trainer = L.Trainer(
+        accelerator="cpu", devices=processes, strategy="ddp_fork" if processes > 1 else "auto",
+        accumulate_grad_batches=2 // processes, max_steps=1, limit_val_batches=0, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[Recorder(folder)],
+    )  # fmt: skip
+    data = Alike(batch_size=8, train_samples=32, crop_padding=crop_padding)
+    trainer.fit(SNNClassifier(Poisson(2), network), data)
+
+
+def test_two_processes_draw_apart_and_train_as_one(tmp_path: Path) -> None:
+    runs = [(2, 4), (2, 0), (1, 4)]  # processes, pixels; the first two fork, before any thread
+    code = f"import sys, test_processes as t; [t.train(sys.argv[1], *run) for run in {runs}]"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=170,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=Path(__file__).parent, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second, one = (
+        torch.load(tmp_path / name, weights_only=True)
+        for name in ("0-of-2-4.pt", "1-of-2-4.pt", "0-of-1-4.pt")
+    )
+    assert not torch.equal(first["images"][0], second["images"][0])  # crops of one picture
+    for part in ("images", "current"):  # each rank's batch, to the last bit that of one process
+        assert len(one[part]) == 2
+        assert torch.equal(one[part][0], first[part][0])
+        assert torch.equal(one[part][1], second[part][0])
+    for name, gradient in one["gradients"].items():
+        torch.testing.assert_close(first["gradients"][name], gradient, rtol=1e-4, atol=1e-6)
+        assert torch.equal(first["gradients"][name], second["gradients"][name])
+
+    spikes = [torch.load(tmp_path / f"{rank}-of-2-0.pt", weights_only=True) for rank in (0, 1)]
+    assert torch.equal(spikes[0]["images"][0], spikes[1]["images"][0])
+    assert not torch.equal(spikes[0]["current"][0], spikes[1]["current"][0])
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_every_batch_has_crops_of_its_own(rank: int) -> None:
+    data = Digits(crop_padding=4, flip=True, cutout=8)
+    images = torch.arange(32 * 32, dtype=torch.uint8).view(1, 1, 32, 32).repeat(16, 1, 1, 1)
+
+    def augmented(rank: int, world_size: int, batch_idx: int) -> torch.Tensor:
+        class Trainer:
+            training, current_epoch = True, 3
+
+            class fit_loop:
+                pass
+
+        Trainer.global_rank, Trainer.world_size = rank, world_size  # type: ignore[attr-defined]
+        Trainer.fit_loop.batch_idx = batch_idx - 1  # type: ignore[attr-defined]
+        data.trainer = Trainer  # type: ignore[assignment]
+        return data.on_after_batch_transfer((images, torch.zeros(16)), 0)[0]
+
+    before = torch.get_rng_state()
+    mine = augmented(rank, 4, 5)
+    assert not torch.equal(mine, augmented(0, 4, 5))
+    assert torch.equal(mine, augmented(0, 1, 4 * 5 + rank))
+    assert torch.equal(torch.get_rng_state(), before)
