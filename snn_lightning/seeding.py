@@ -33,18 +33,7 @@ def seeded(*key: int) -> Iterator[None]:
     That is on the CPU, and on the current device of the accelerator where there is one. The key is
     typically (seed, epoch, global batch index).
     """
-<<<<<<< HEAD
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(digest(*key) & (2**63 - 1))
-=======
-    digest = 0
-    for part in key:  # the mixing of SplitMix64, so that neighbouring keys share nothing
-        digest = (digest + int(part) + 0x9E3779B97F4A7C15) & (2**64 - 1)
-        digest = ((digest ^ (digest >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
-        digest = ((digest ^ (digest >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
-        digest ^= digest >> 31
-    seed = digest & (2**63 - 1)
+    seed = digest(*key) & (2**63 - 1)
     cpu, states = torch.default_generator, [torch.default_generator.get_state()]
     # not torch.manual_seed and fork_rng: they seed every device, and restore one
     device = torch.get_device_module() if torch.accelerator.is_available() else None
@@ -54,7 +43,6 @@ def seeded(*key: int) -> Iterator[None]:
         cpu.manual_seed(seed)
         if device is not None:
             device.manual_seed(seed)
->>>>>>> c5c2b3f (Training's noise is fixed by seed, epoch and batch: a resumed run equals an uninterrupted one, and ranks draw apart)
         yield
     finally:
         cpu.set_state(states[0])
