@@ -18,6 +18,7 @@ from snn_lightning.conversion import (
     convert,
 )
 from snn_lightning.encoders import Direct, Encoder, Frames, Poisson
+from snn_lightning.evaluation.adoption import GradientAudit, audit_gradients
 from snn_lightning.foreign import Adopted, adopt
 from snn_lightning.gradients import (
     ASSG,
@@ -85,6 +86,7 @@ __all__ = [
     "Encoder",
     "Exponential",
     "Frames",
+    "GradientAudit",
     "GradientEstimator",
     "Linf",
     "Maximum",
@@ -109,6 +111,7 @@ __all__ = [
     "Triangle",
     "accuracy_over_time",
     "adopt",
+    "audit_gradients",
     "calibrate",
     "conversion_report",
     "convert",

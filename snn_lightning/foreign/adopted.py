@@ -31,7 +31,8 @@ def adopt(module: nn.Module, encoder: Encoder | None = None, neurons: Neurons | 
 
     Args:
         module: (T, N, C, H, W) -> (T, N, K) or its mean over time (N, K), if its neurons are in
-            multi-step mode; a step (N, C, H, W) -> (N, K), if they are in single-step mode.
+            multi-step mode or know no mode; a step (N, C, H, W) -> (N, K), if they are in
+            single-step mode.
         encoder: images -> current; None: `Direct(8)`.
         neurons: how further neurons become ours, by their class or its name.
 
@@ -76,6 +77,7 @@ class Adopted(SpikingNetwork):
         self.multi_step = _multi_step(theirs)
         gradients = {spikingjelly.gradient_of(part) for _, part in theirs}
         self.own_gradient = gradients.pop() if len(gradients) == 1 else None
+        self.restorable = all("_memories_rv" in vars(part) for _, part in theirs)
         self.body = view(module, adopted)
         for part in self.body.modules():
             _forget(part)
@@ -148,6 +150,15 @@ class _OneMask(nn.Module):
         if self.multi_step:
             return self.part(x)
         return self.part(x.unflatten(0, self.steps)).flatten(0, 1)
+
+
+def original(module: nn.Module, current: Tensor, multi_step: bool) -> Tensor:
+    """Logits (N, K) of the module itself in evaluation mode, from a state that is not its own."""
+    apart = view(module, {}).eval()
+    for part in apart.modules():
+        _forget(part)
+    out = apart(current) if multi_step else torch.stack([apart(step) for step in current])
+    return out.mean(0) if out.dim() == 3 else out
 
 
 def _translate(

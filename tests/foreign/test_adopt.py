@@ -23,8 +23,10 @@ from snn_lightning import (
     STBP,
     Arctan,
     Direct,
+    Rectangle,
     Sigmoid,
     adopt,
+    audit_gradients,
 )
 from snn_lightning.foreign import DecayingLIF, LearnedLIF
 
@@ -252,6 +254,49 @@ def test_the_surrogate_is_the_one_that_the_neurons_train_with() -> None:
         torch.testing.assert_close(gradient.surrogate(x.detach()), expected)
 
 
+def test_the_audit_says_what_the_gradients_are_worth() -> None:
+    images, labels = torch.rand(6, 3, 6, 6), torch.arange(6) % 4
+    for mode in "sm":
+        module = small(mode)
+        module[2](torch.rand(2, 2) if mode == "s" else torch.rand(1, 2, 2))
+        state = module[2].v.clone()
+        snn = adopt(module, Direct(4))
+        audit = audit_gradients(module, snn, images, labels)
+        assert torch.equal(module[2].v, state)
+        assert list(audit.inside) == ["body.2", "body.6"]
+        assert set(audit.inside.values()) == {1.0}  # a sigmoid's slope is nowhere 0
+        assert audit.zero == (0, 6)
+        assert audit.compared
+        if hasattr(
+            module[2], "backend"
+        ):  # 0.0.0.0.14: its neurons have no surrogate in evaluation mode
+            assert audit.cosine is None
+            assert "gives no gradient of its images at all" in str(audit)
+        else:
+            assert audit.distance < 1e-4
+            assert "own gradient is this one" in str(audit)
+        assert str(audit).count("\n") == 2
+
+    module = small()
+    snn = adopt(module, Direct(4))
+    narrow = snn.replace(gradient=STBP(Rectangle(0.1)))
+    audit = audit_gradients(module, narrow, images, labels)
+    assert max(audit.inside.values()) < 0.9
+    if audit.distance is not None:
+        assert audit.distance > 0.1
+        assert "is another one: it differs by" in str(audit)
+
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.bias.data.fill_(-50)
+    silent = audit_gradients(module, snn, images, labels)
+    assert silent.zero == (6, 6)
+    assert silent.cosine is None
+    assert "0 at 6 of 6 images" in str(silent)
+    with pytest.raises(TypeError, match="was not adopted"):
+        audit_gradients(module, make_snn()[0], images, labels)
+
+
 class Mine(neuron.LIFNode):
     def neuronal_charge(self, x: Tensor) -> None:
         self.v = self.v + 2 * x
@@ -318,6 +363,11 @@ def test_neurons_of_ones_own() -> None:
         assert snn(torch.rand(2, 3, 2, 2)).shape == (2, 12)
     with pytest.raises(ValueError, match="which is no Neuron"):
         adopt(nn.Sequential(Mine()), neurons={Mine: lambda part: nn.ReLU()})
+    other = nn.Sequential(nn.Flatten(2), nn.ReLU())  # say, with a state that it hides
+    snn = adopt(other, neurons={nn.ReLU: lambda part: LIF()})
+    audit = audit_gradients(other, snn, torch.rand(2, 3, 2, 2), torch.tensor([0, 1]))
+    assert not audit.compared
+    assert "was not asked" in str(audit)
 
 
 def test_rates_are_replayed_where_layers_may_not_be_affine() -> None:
