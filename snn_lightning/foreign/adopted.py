@@ -188,7 +188,7 @@ def _translate(
     if not found and not problems:
         problems = ["it has no spiking neuron that is known: describe yours with neurons={...}"]
     if problems:
-        raise ValueError(f"{type(module).__name__} cannot be adopted. " + "; ".join(problems))
+        raise ValueError(f"{type(module).__name__} cannot be adopted: " + "; ".join(problems))
     return adopted, theirs
 
 
