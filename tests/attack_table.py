@@ -49,6 +49,14 @@ ROWS: dict[str, list[Callable[[], Attack]]] = {
         lambda: attacks.SAPGD(eps=0.1, steps=2, restarts=2, loss=attacks.DLR()),
         lambda: attacks.SAPGD(eps=0.1, steps=3, random_start=False, targeted=True),
     ],
+    "FAB": [
+        lambda: attacks.FAB(eps=0.1, steps=3),
+        lambda: attacks.FAB(eps=0.1, steps=2, restarts=2),
+    ],
+    "FABT": [
+        lambda: attacks.FABT(eps=0.1, steps=3, targets=2),
+        lambda: attacks.FABT(eps=0.05, steps=2, restarts=2),
+    ],
     "Square": [
         lambda: attacks.Square(eps=0.1, queries=6),
         lambda: attacks.Square(eps=0.5, norm=attacks.L2(), queries=6),

@@ -16,18 +16,20 @@ whatever the attack, a broken image costs nothing more; what survives is what th
 return. So attacks can follow each other on what is left: judge what comes back on the model itself,
 drop what is broken, and pack the rest into full batches for the next. Images that the model
 misclassifies to begin with should not be given to it. `Counted` says what a search has asked of the
-model.
+model. `minimal_eps` finds the smallest radius at which each image breaks, with any attack.
 """
 
 from snn_lightning.attacks.apgd import APGD, APGDT
 from snn_lightning.attacks.base import Attack, check_adversarial
 from snn_lightning.attacks.cost import Cost, Counted
 from snn_lightning.attacks.expectation import ExpectationOverTransformation
+from snn_lightning.attacks.fab import FAB, FABT
 from snn_lightning.attacks.gradient import FGSM, PGD
 from snn_lightning.attacks.losses import DLR, CrossEntropy, Loss, Margin, targeted_dlr
 from snn_lightning.attacks.momentum import MIFGSM
 from snn_lightning.attacks.noise import UniformNoise
 from snn_lightning.attacks.norms import L2, Linf, Norm
+from snn_lightning.attacks.radius import MinimalEps, minimal_eps
 from snn_lightning.attacks.rfgsm import RFGSM
 from snn_lightning.attacks.sapgd import SAPGD
 from snn_lightning.attacks.square import Square
@@ -37,6 +39,8 @@ __all__ = [
     "APGD",
     "APGDT",
     "DLR",
+    "FAB",
+    "FABT",
     "FGSM",
     "L2",
     "MIFGSM",
@@ -51,10 +55,12 @@ __all__ = [
     "Linf",
     "Loss",
     "Margin",
+    "MinimalEps",
     "Norm",
     "Square",
     "UniformNoise",
     "UntilBroken",
     "check_adversarial",
+    "minimal_eps",
     "targeted_dlr",
 ]

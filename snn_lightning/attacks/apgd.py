@@ -125,18 +125,23 @@ class APGDT(Attack):
         return APGD(self.eps, self.norm, steps=self.steps, restarts=self.restarts)
 
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        with torch.no_grad():
-            wrong = model(images).scatter(1, labels[:, None], -torch.inf)
-        ranked = wrong.argsort(dim=1, descending=True)[:, :-1]  # the last one is the label
         search = self._search()
         champion = Champion(search, images, labels)
-        for targets in ranked[:, : self.targets].T:
+        for targets in rivals(model, images, labels, self.targets):
             loss = partial(targeted_dlr, targets=targets)
             for _ in range(self.restarts):
                 search.search(model, images, labels, loss, champion)
             if champion.close():
                 break
         return champion.images
+
+
+@torch.no_grad()
+def rivals(model: nn.Module, images: Tensor, labels: Tensor, most: int) -> Tensor:
+    """The likeliest wrong classes of each image, from the likeliest on: (at most `most`, N)."""
+    wrong = model(images).scatter(1, labels[:, None], -torch.inf)
+    ranked = wrong.argsort(dim=1, descending=True)[:, :-1]  # the last one is the label
+    return ranked[:, :most].T
 
 
 def checkpoints(steps: int) -> list[int]:

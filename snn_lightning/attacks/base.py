@@ -86,13 +86,13 @@ class Attack:
         value = self.raised(loss, logits, labels)
         # on the input alone: `.backward()` would also fill the parameters' .grad
         (gradient,) = torch.autograd.grad(value.sum(), images)
-        _require_finite(gradient, "gradient")
+        require_finite(gradient, "gradient")
         return gradient, value.detach(), logits.detach()
 
     def raised(self, loss: LossFn, logits: Tensor, labels: Tensor) -> Tensor:
         """What this attack raises (N,): the loss, or its negative where targeted."""
         value = loss(logits, labels)
-        _require_finite(value, "loss")
+        require_finite(value, "loss")
         return -value if self.targeted else value
 
     def draw(self, images: Tensor) -> Tensor:
@@ -108,8 +108,8 @@ class Attack:
         return (logits.argmax(1) == labels) == self.targeted
 
 
-def _require_finite(value: Tensor, name: str) -> None:
-    """A search on NaN finds nothing, or takes the argmax of NaN logits for a success."""
+def require_finite(value: Tensor, name: str) -> None:
+    """Else a search finds nothing, or takes the argmax of NaN logits for a success."""
     if not torch.isfinite(value).all():
         raise FloatingPointError(f"the model's {name} is not finite: nothing can be attacked on it")
 

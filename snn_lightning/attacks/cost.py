@@ -28,14 +28,15 @@ class Counted(nn.Module):
         adversarial = attack(counted, images, labels)
         counted.cost.backward                           # gradient evaluations
 
-    A pass of an `ExpectationOverTransformation` inside it is one, whatever its draws.
+    Several may share one `cost`. A pass of an `ExpectationOverTransformation` inside it is one,
+    whatever its draws.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, cost: Cost | None = None) -> None:
         super().__init__()
         self.model = model
         self.training = model.training
-        self.cost = Cost()  # views of this module count here too
+        self.cost = Cost() if cost is None else cost  # views of this module count here too
 
     def forward(self, images: Tensor) -> Tensor:
         logits = self.model(images)

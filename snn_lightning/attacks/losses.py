@@ -36,7 +36,7 @@ class Margin(Loss):
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         logits = _at_least_single(logits)
         others = logits.scatter(1, labels[:, None], -torch.inf)
-        return others.max(1).values - _of_class(logits, labels)
+        return others.max(1).values - of_class(logits, labels)
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,11 @@ def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     logits = _at_least_single(logits)
     top = logits.topk(4, dim=1).values
     scale = top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12
-    return (_of_class(logits, targets) - _of_class(logits, labels)) / scale
+    return (of_class(logits, targets) - of_class(logits, labels)) / scale
 
 
-def _of_class(logits: Tensor, classes: Tensor) -> Tensor:
+def of_class(logits: Tensor, classes: Tensor) -> Tensor:
+    """Each sample's logit of its class: (N, K), (N,) -> (N,)."""
     return logits.gather(1, classes[:, None])[:, 0]
 
 
