@@ -31,6 +31,7 @@ from snn_lightning.gradients import (
     Act,
     GradientEstimator,
     RateReuse,
+    Searched,
 )
 from snn_lightning.networks import VGG11, VGGDVS, ResNet17, SpikingNetwork
 from snn_lightning.neurons import IF, LIF, QCFS, Analog, ConvertedIF, Neuron, ReLU
@@ -102,6 +103,7 @@ __all__ = [
     "Rectangle",
     "ResNet17",
     "SNNClassifier",
+    "Searched",
     "Shuffle",
     "Sigmoid",
     "SpikingNetwork",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -25,6 +25,10 @@ class Surrogate:
     def __call__(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def wider(self, by: float) -> Self:
+        """The same shape, `by` times as wide, > 0. Raises ValueError where it has no width."""
+        raise ValueError(f"{self!r} has no width")
+
 
 @dataclass(frozen=True)
 class Triangle(Surrogate):
@@ -40,6 +44,9 @@ class Triangle(Surrogate):
     def __call__(self, x: Tensor) -> Tensor:
         return x.abs().neg_().add_(self.width).clamp_(min=0).div_(self.width**2)
 
+    def wider(self, by: float) -> Self:
+        return replace(self, width=self.width * by)
+
 
 @dataclass(frozen=True)
 class Arctan(Surrogate):
@@ -54,6 +61,9 @@ class Arctan(Surrogate):
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.mul(math.pi / 2 * self.alpha).square_().add_(1).reciprocal_().mul_(self.alpha / 2)
+
+    def wider(self, by: float) -> Self:
+        return replace(self, alpha=self.alpha / by)
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,9 @@ class Sigmoid(Surrogate):
         sigma = torch.sigmoid(x * self.alpha)
         return sigma.mul_(1 - sigma).mul_(self.alpha)
 
+    def wider(self, by: float) -> Self:
+        return replace(self, alpha=self.alpha / by)
+
 
 @dataclass(frozen=True)
 class Rectangle(Surrogate):
@@ -85,6 +98,9 @@ class Rectangle(Surrogate):
 
     def __call__(self, x: Tensor) -> Tensor:
         return (x.abs() < self.width / 2).to(x.dtype).div_(self.width)
+
+    def wider(self, by: float) -> Self:
+        return replace(self, width=self.width * by)
 
 
 @dataclass(frozen=True)
@@ -105,6 +121,9 @@ class Exponential(Surrogate):
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.abs().mul_(-self.decay).exp_().mul_(self.height)
+
+    def wider(self, by: float) -> Self:
+        return replace(self, decay=self.decay / by)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from snn_lightning.gradients.hart import HART
 from snn_lightning.gradients.pdsg import PDSG
 from snn_lightning.gradients.reuse import RateReuse, RateReuseSearch
 from snn_lightning.gradients.rga import RGA
+from snn_lightning.gradients.searched import Searched
 from snn_lightning.gradients.stbp import STBP
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "RateEstimator",
     "RateReuse",
     "RateReuseSearch",
+    "Searched",
     "refuse_batch_statistics",
 ]

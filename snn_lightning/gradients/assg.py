@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -55,6 +56,11 @@ class ASSG(GradientEstimator):
             raise ValueError(f"{self!r}: relax must be >= 0")
         if not (0 <= self.mean_decay < 1 and 0 <= self.spread_decay < 1):
             raise ValueError(f"{self!r}: mean_decay and spread_decay must be in [0, 1)")
+
+    def wider(self, by: float) -> Self:
+        """With the bound A at which omega, the sharpness, is divided by `by`."""
+        omega = math.tan(math.pi / 2 * self.vanishing) / by
+        return replace(self, vanishing=2 / math.pi * math.atan(omega))
 
     def __call__(self, network: SpikingNetwork, current: Tensor) -> Tensor:
         return self.search()(network, current)

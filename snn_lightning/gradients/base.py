@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,13 @@ class GradientEstimator(Simulation):
     def per_sample(self) -> bool:
         """Whether a sample's gradient does not depend on the samples beside it (see `PDSG`)."""
         return all(getattr(value, "per_sample", True) for value in vars(self).values())
+
+    def wider(self, by: float) -> Self:
+        """The same estimator, seeing `by` times as far, > 0: its width, or what bounds it.
+
+        Raises ValueError where nothing of it is a width, or where it cannot be as narrow or wide.
+        """
+        raise ValueError(f"{self!r} has no width")
 
     def search(self) -> GradientEstimator:
         return self

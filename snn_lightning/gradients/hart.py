@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from torch import Tensor
 
@@ -32,6 +33,9 @@ class HART(RateEstimator):
     """
 
     surrogate: Surrogate = field(default_factory=Triangle)
+
+    def wider(self, by: float) -> Self:
+        return replace(self, surrogate=self.surrogate.wider(by))
 
     def observe(self, neuron: Neuron, current: Tensor) -> tuple[Tensor, Tensor]:
         spikes, potential = neuron.trace(current)

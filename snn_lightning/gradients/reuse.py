@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -44,6 +45,9 @@ class RateReuse(GradientEstimator):
     def __post_init__(self) -> None:
         if self.refresh < 0:
             raise ValueError(f"{self!r}: refresh must be >= 0")
+
+    def wider(self, by: float) -> Self:
+        return replace(self, estimator=self.estimator.wider(by))
 
     def __call__(self, network: SpikingNetwork, current: Tensor) -> Tensor:
         return self.estimator(network, current)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from torch import Tensor
 
@@ -27,6 +28,10 @@ class RGA(RateEstimator):
             raise ValueError(f"{self!r}: beta must be >= 1 (a rate of 1 needs I = threshold)")
         if not self.gamma >= 0:
             raise ValueError(f"{self!r}: gamma must be >= 0")
+
+    def wider(self, by: float) -> Self:
+        """With `beta` as many times as large: beyond it the slope is 0."""
+        return replace(self, beta=self.beta * by)
 
     def slope(self, neuron: Neuron, current: Tensor, output: Tensor, note: Tensor | None) -> Tensor:
         return neuron.rate_slope(current, self.beta, self.gamma)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from torch import Tensor
 
@@ -24,6 +25,9 @@ class STBP(GradientEstimator):
 
     surrogate: Surrogate = field(default_factory=Triangle)
     detach_reset: bool = False
+
+    def wider(self, by: float) -> Self:
+        return replace(self, surrogate=self.surrogate.wider(by))
 
     def __call__(self, network: SpikingNetwork, current: Tensor) -> Tensor:
         def fire(neuron: Neuron, x: Tensor) -> Tensor:

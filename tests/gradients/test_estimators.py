@@ -36,7 +36,7 @@ from snn_lightning import (
     Triangle,
 )
 from snn_lightning.attacks import ExpectationOverTransformation
-from snn_lightning.gradients import ASSGSearch, RateEstimator, RateReuseSearch
+from snn_lightning.gradients import ASSGSearch, RateEstimator, RateReuseSearch, Searched
 from snn_lightning.gradients.assg import _Iteration
 
 # every reset with every leak, and each encoder with some of them
@@ -60,8 +60,8 @@ def subclasses(cls: type) -> Iterator[type]:
 
 
 # A new estimator or surrogate is a new row by itself.
-# a base, no gradient, and what `search()` makes
-NOT_ALONE = (RateEstimator, Shuffle, ASSGSearch, _Iteration, RateReuseSearch)
+# a base, no gradient (yet), and what `search()` makes
+NOT_ALONE = (RateEstimator, Shuffle, Searched, ASSGSearch, _Iteration, RateReuseSearch)
 ESTIMATORS: dict[str, Callable[[], GradientEstimator]] = {
     **{cls.__name__: cls for cls in subclasses(GradientEstimator) if cls not in NOT_ALONE},
     **{f"STBP-{cls.__name__}": lambda cls=cls: STBP(cls()) for cls in subclasses(Surrogate)},
