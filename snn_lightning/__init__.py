@@ -4,7 +4,14 @@
 the modules that use them (`snn_lightning.classifier`, `.data`, `.callbacks`, `.cli`).
 """
 
+import os
+import signal
+import sys
+from itertools import pairwise
 from typing import Any
+
+if ("-m", "snn_lightning") in pairwise(sys.orig_argv):  # Ctrl-C while the program imports
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 from snn_lightning.attacks import FGSM, L2, PGD, Attack, Linf, Norm
 from snn_lightning.conversion import (

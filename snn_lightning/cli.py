@@ -24,6 +24,9 @@ from lightning.pytorch.cli import (
     SaveConfigCallback,
 )
 
+from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
 from snn_lightning.callbacks import (
     AttackEvaluation,
     FiringRates,
@@ -33,9 +36,12 @@ from snn_lightning.callbacks import (
     ShuffleTest,
     WholeCheckpoints,
 )
+from snn_lightning.callbacks.evaluation import fitting
 from snn_lightning.classifier import CHECKPOINT_KEY, SNNClassifier, load_checkpoint
+from snn_lightning.files import write_text
 from snn_lightning.loggers import CSVLogger, WandbLogger
 from snn_lightning.errors import Parser, explained
+from snn_lightning.signals import Signals
 from snn_lightning.commands.identity import digest, tensors_digest
 from snn_lightning.commands.trainer import Trainer as AttackingTrainer
 
@@ -52,6 +58,8 @@ class SaveConfig(SaveConfigCallback):
         self.text = self.parser.dump(self.config, skip_none=False)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if trainer.loggers and trainer.loggers[0].log_dir is not None:
+            write_text(Path(trainer.loggers[0].log_dir, self.config_filename), self.text)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_hyperparams({"config": yaml.safe_load(self.text)})
@@ -64,7 +72,16 @@ class SaveConfig(SaveConfigCallback):
             "config": self.text,
             "wandb_id": run_ids[0] if run_ids else None,
             "folder": trainer.loggers[0].log_dir if trainer.loggers else None,
+            "rows": [x.rows for x in trainer.loggers if isinstance(x, CSVLogger)],
         }
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        rows = checkpoint.get(CHECKPOINT_KEY, {}).get("rows")
+        for logger in trainer.loggers:
+            if fitting(trainer) and rows and isinstance(logger, CSVLogger):
+                logger.rewind(int(rows[0]), int(checkpoint["global_step"]))
 
 
 class CLI(LightningCLI):
@@ -150,14 +167,16 @@ class CLI(LightningCLI):
         name, runs = self._get(self.config, "name"), self._get(self.config, "runs_dir")
         folder = Path((self.resumed or {}).get("folder") or "")
         # An interrupted run goes on in its own folder and W&B run, unless it was given a new name.
-        resumes = folder.is_dir() and folder.parent == Path(runs, name)
+        path = self._get(self.config, "ckpt_path") if self.resumed else None
+        lies_there = path and Path(path).resolve().parent == (folder / "checkpoints").resolve()
+        resumes = lies_there and folder.parent == Path(runs, name)
         version = folder.name if resumes else None
         if self.subcommand == "attack":  # one command, one folder: it goes on where it was killed
             version = f"attack-{self._attack_digest()}"
         files = CSVLogger(runs, name=name, version=version)
         run_id = self.resumed["wandb_id"] if resumes and self.resumed else None
         project = self._get(self.config, "project")
-        return [files, WandbLogger(files.log_dir, name=name, project=project, id=run_id)]
+        return [files, WandbLogger(files, name=name, project=project, id=run_id)]
 
     def before_instantiate_classes(self) -> None:
         if self.subcommand in ("attack", "convert") and not self._get(self.config, "ckpt_path"):
@@ -175,12 +194,18 @@ class CLI(LightningCLI):
         return digest(settings["model"], settings["data"], chosen, trainer, weights)
 
     def _run_subcommand(self, subcommand: str) -> None:
+        failed = True
         try:
             super()._run_subcommand(subcommand)
+            failed = False
         finally:
+            files = [logger for logger in self.trainer.loggers if isinstance(logger, CSVLogger)]
+            nothing = failed and any(logger.is_empty() for logger in files)
             for logger in self.trainer.loggers:
                 if isinstance(logger, WandbLogger):
-                    logger.close()
+                    logger.close(quiet=nothing)
+            if nothing:
+                files[0].discard()
 
     def fit(self, model: SNNClassifier, ckpt_path: str | None = None, **kwargs: Any) -> None:
         if ckpt_path is not None and Path(ckpt_path).is_file():
@@ -191,10 +216,15 @@ class CLI(LightningCLI):
         self.trainer.fit(model, ckpt_path=ckpt_path, **kwargs)
 
     def after_fit(self) -> None:
-        """Test the checkpoint that validation chose."""
-        best = None if self._get(self.config_init, "trainer")["fast_dev_run"] else "best"
+        """Test the checkpoint that validation chose; where it is gone, the weights as they are."""
         if self.trainer.received_sigterm or self.trainer.interrupted:
             return
+        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        if not Path(best).is_file():
+            if not self._get(self.config_init, "trainer")["fast_dev_run"]:
+                gone = f"{best} is not there any more" if best else "no best checkpoint was kept"
+                rank_zero_warn(f"{gone}: the weights of the last epoch are tested")
+            best = None
         self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
 
 
@@ -211,8 +241,18 @@ def _option(arguments: list[str], name: str) -> str | None:
 
 def main(args: ArgsType = None) -> None:
     """Run the command line; a mistake ends in one line and a non-zero exit code."""
+    last = LastCheckpoint()
+    with Signals(lambda: last.training) as signals:
+        try:
+            _run(args, last)
+        except SIGTERMException:
+            raise SystemExit(signals.exit_code) from None
+    if signals.exit_code is not None:
+        raise SystemExit(signals.exit_code)
+
+
+def _run(args: ArgsType, last: LastCheckpoint) -> None:
     keep_freed_memory()
-    cli: CLI | None = None
     options = {"prog": "python -m snn_lightning", "allow_abbrev": False}
     commands = {name: options for name in CLI.subcommands()}
     for message in (
@@ -224,7 +264,7 @@ def main(args: ArgsType = None) -> None:
     ):
         warnings.filterwarnings("ignore", message=message)
     try:
-        cli = CLI(
+        CLI(
             SNNClassifier,
             LightningDataModule,
             subclass_mode_data=True,
@@ -234,9 +274,9 @@ def main(args: ArgsType = None) -> None:
             trainer_defaults={
                 "use_distributed_sampler": False,
                 "inference_mode": False,
-                "callbacks": [RunReport(), LastCheckpoint(), Guards()],
+                "callbacks": [RunReport(), last, Guards()],
             },
-            save_config_kwargs={"overwrite": True},  # only a resumed run finds one in its folder
+            save_config_kwargs={"save_to_log_dir": False},  # save_config writes it, whole
             seed_everything_default=42,
             auto_configure_optimizers=False,
             parser_class=Parser,
@@ -251,5 +291,3 @@ def main(args: ArgsType = None) -> None:
             file=sys.stderr,
         )
         raise SystemExit(1) from None
-    if cli.trainer.received_sigterm:
-        raise SystemExit(143)

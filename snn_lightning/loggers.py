@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import netrc
 import os
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +24,106 @@ INIT_TIMEOUT = 15  # seconds until a run without a network goes on offline
 
 
 class _Writer(ExperimentWriter):
+    written = 0  # rows in the file
+
     def _check_log_dir_exists(self) -> None:  # Lightning's deletes the metrics that it finds
+        if Path(self.metrics_file_path).is_file():
+            self.keep(lambda row, step: True)
+
+    def keep(self, kept: Callable[[int, int], bool]) -> None:
+        """Write the file anew, with the whole rows of which `kept(number, step)` is true."""
         path = Path(self.metrics_file_path)
-        if path.is_file():
-            self.metrics_keys = path.read_text().partition("\n")[0].strip().split(",")
+        whole_lines = path.read_text().rpartition("\n")[0]  # a kill may have torn the last one
+        table = csv.DictReader(io.StringIO(whole_lines))
+        rows = [row for i, row in enumerate(table) if kept(i, int(row["step"]))]
+        self.metrics_keys = list(table.fieldnames or [])
+        self._write(rows)
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        path = Path(self.metrics_file_path)
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        with whole(path, "w") as file:
-            table = csv.DictWriter(file, fieldnames)
+        with Path(self.metrics_file_path).open(newline="") as file:
+            self._write(list(csv.DictReader(file)))
+
+    def _write(self, rows: list[dict[str, str]]) -> None:
+        with whole(self.metrics_file_path, "w") as file:
+            table = csv.DictWriter(file, self.metrics_keys)
             table.writeheader()
             table.writerows(rows)
+        self.written = len(rows)
+
+    def save(self) -> None:
+        new = len(self.metrics)
+        super().save()
+        self.written += new
 
 
 class CSVLogger(loggers.CSVLogger):
-    """Lightning's CSV logger, which appends where a run is resumed in its folder."""
+    """Lightning's CSV logger, with a folder of its own, in which it goes on where it is resumed.
+
+    The folder is claimed when a run begins to write, by making it: of runs that start at the same
+    instant each gets another.
+    """
+
+    def __init__(self, save_dir: str, name: str, version: str | None = None) -> None:
+        super().__init__(save_dir, name=name, version=version, flush_logs_every_n_steps=1)
+        self.made: Path | None = None  # the folder, if it was not there before
+
+    @property
+    def version(self) -> int | str:
+        if self._version is None and getattr(rank_zero_only, "rank", 0) == 0:
+            self._version = claim(Path(self.root_dir))
+            self.made = Path(self.root_dir, f"version_{self._version}")
+        return super().version  # on other ranks some number: they write nothing
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
         if self._experiment is None:
-            os.makedirs(self.root_dir, exist_ok=True)
+            folder = Path(self.log_dir)
+            if not folder.is_dir():
+                self.made = folder
             self._experiment = _Writer(log_dir=self.log_dir)
         return self._experiment
+
+    @rank_zero_only
+    def rewind(self, rows: int, step: int) -> None:
+        """Forget what was logged after a checkpoint, of `rows` rows and `step` steps of training.
+
+        The averages over its epoch are logged after it, under the step before.
+        """
+        if Path(self.experiment.metrics_file_path).is_file():
+            self.experiment.keep(lambda row, logged: row < rows or logged < step)
+
+    @property
+    def rows(self) -> int:
+        """How many are in the file."""
+        return self.experiment.written
+
+    def is_empty(self) -> bool:
+        """Whether this run made its folder and has nothing in it worth keeping."""
+        if self.made is None or not self.made.is_dir():
+            return False
+        return {path.name for path in self.made.iterdir()} <= {"config.yaml", "wandb"}
+
+    def discard(self) -> None:
+        """Delete the folder of a run that failed before it had anything to keep."""
+        if self.made is not None and self.is_empty():
+            shutil.rmtree(self.made)
+            with contextlib.suppress(OSError):  # other runs lie there
+                self.made.parent.rmdir()
+
+
+def claim(folder: Path) -> int:
+    """Make the next `folder/version_N`, which is then nobody else's; returns N."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = (re.fullmatch(r"version_(\d+)", path.name) for path in folder.iterdir())
+    number = 1 + max((int(name[1]) for name in names if name), default=-1)
+    while True:
+        try:
+            (folder / f"version_{number}").mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return number
 
 
 class WandbLogger(loggers.WandbLogger):
@@ -52,21 +132,22 @@ class WandbLogger(loggers.WandbLogger):
     WANDB_MODE is obeyed. Offline, the command that syncs the run is printed at the end.
 
     Args:
-        save_dir: folder of the run; W&B writes into its `wandb` folder.
+        files: the logger of the run's folder; W&B writes into its `wandb` folder.
         name, project: as W&B shows them.
         id: of a run to continue; None: a new one.
     """
 
     def __init__(
         self,
-        save_dir: str,
+        files: CSVLogger,
         name: str | None = None,
         project: str = "snn_lightning",
         id: str | None = None,
     ) -> None:
         self._mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
-        super().__init__(name=name, save_dir=save_dir, project=project, id=id, mode=self._mode)
+        super().__init__(name=name, project=project, id=id, mode=self._mode)
         self._wandb_init.pop("anonymous", None)
+        self._files = files
         self._finished = False
 
     @property
@@ -75,7 +156,8 @@ class WandbLogger(loggers.WandbLogger):
         if self._experiment is None:
             import wandb
 
-            Path(self.save_dir or ".", "wandb").mkdir(parents=True, exist_ok=True)
+            self._save_dir = self._wandb_init["dir"] = self._files.experiment.log_dir
+            Path(self._files.log_dir, "wandb").mkdir(parents=True, exist_ok=True)
             self._wandb_init["settings"] = wandb.Settings(
                 init_timeout=INIT_TIMEOUT, silent=True, console="off"
             )
@@ -93,15 +175,15 @@ class WandbLogger(loggers.WandbLogger):
         return super().experiment
 
     @rank_zero_only
-    def close(self) -> None:
-        """End the run; offline, say how to sync it."""
+    def close(self, quiet: bool = False) -> None:
+        """End the run; offline, say how to sync it, unless `quiet`."""
         if self._experiment is None or self._finished:
             return
         self._finished = True
         run = self._experiment
         folder = run.settings.sync_dir
         run.finish()
-        if self._mode == "offline":
+        if self._mode == "offline" and not quiet:
             print(f"W&B logged offline; to upload: wandb sync {folder}")
 
 

@@ -31,10 +31,12 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """checkpoints/last.ckpt after every epoch, and where the user or a scheduler interrupts a run.
+    """checkpoints/last.ckpt after every epoch, and after the batch in which a run is interrupted.
 
     An error writes nothing: what it broke must not replace what can be resumed.
     """
+
+    training = False  # whether the training loop runs
 
     def __init__(self) -> None:
         super().__init__(
@@ -44,6 +46,15 @@ class LastCheckpoint(ModelCheckpoint):
             save_on_exception=True,
         )
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self.training = True
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        self.training = False
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: Any) -> None:
-        if isinstance(exception, KeyboardInterrupt | SIGTERMException):
+        self.training = False
+        if isinstance(exception, SIGTERMException):  # raised between two batches
             super().on_exception(trainer, pl_module, exception)

@@ -162,7 +162,8 @@ class FiringRates(Evaluation):
         logits: Tensor,
         key: tuple[int, ...],
     ) -> None:
-        _, rates = module.snn.firing_rates(images)
+        with seeded(*key):
+            _, rates = module.snn.firing_rates(images)
         self.samples += len(images)
         for name, rate in rates.items():
             self.sums[name] += rate.float().mean() * len(images)

@@ -36,6 +36,11 @@ def convert_checkpoint(
 
     Args are those of `Trainer.convert`.
     """
+    if output.suffix in (".json", ".png") or output.resolve() == Path(ckpt_path).resolve():
+        raise ValueError(
+            f"output {str(output)!r} would be overwritten, or overwrite the network that is "
+            "converted: give another name, such as snn.ckpt (a .json and a .png come beside it)"
+        )
     source = load_checkpoint(ckpt_path)
     if CHECKPOINT_KEY not in source:
         raise ValueError(

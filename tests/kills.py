@@ -1,0 +1,211 @@
+"""kill -9 at random moments, then the same again: `python tests/kills.py --fit 20 --attack 10`.
+
+Everything is imported once; each run is a fork of it that never ran before. Prints a row a kill and
+exits with 1 if one is unequal to the run that was left alone, or leaves something behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from snn_lightning.cli import main
+from snn_lightning.data import ImageFolder
+
+CONFIG = str(Path(__file__).parent.parent / "configs/quickstart.yaml")
+FIT = [
+    "fit", "--config", CONFIG, "--trainer.accelerator", "cpu", "--trainer.max_epochs", "4",
+    "--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false",
+    "--trainer.log_every_n_steps", "1", "--data.init_args.train_samples", "64",
+    "--data.init_args.val_samples", "16", "--data.init_args.test_samples", "16",
+    "--data.init_args.batch_size", "16", "--data.init_args.crop_padding", "4",
+    "--model.network.init_args.width", "0.03125", "--attack_evaluation.batches", "1",
+    "--attack_evaluation.test_batches", "0", "--shuffle_test.test_batches", "0",
+    "--firing_rates.test_batches", "0",
+]  # fmt: skip
+INPUTS = {
+    "Direct": ["--model.encoder.init_args.timesteps", "2"],
+    "Poisson": ["--model.encoder", "Poisson", "--model.encoder.init_args.timesteps", "2"],
+}
+ATTACK = ["--samples", "16", "--data.init_args.eval_batch_size", "4", "--gradients+=STBP",
+          "--attacks+=FGSM", "--attacks+=PGD", "--attacks.init_args.steps", "3",
+          "--trainer.enable_progress_bar", "false"]  # fmt: skip
+
+
+class Harness:
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.bad = 0
+
+    def fork(self, work: Callable[[], None], temporary: Path, delay: float | None = None) -> bool:
+        """Do the work in a process of its own, killed after `delay` seconds; True: it ended."""
+        began, child = time.monotonic(), os.fork()
+        if child == 0:
+            os.environ["TMPDIR"] = str(temporary)
+            tempfile.tempdir = None
+            log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            try:
+                work()
+            except BaseException as problem:
+                print(repr(problem), flush=True)
+                os._exit(1)
+            os._exit(0)
+        while delay is not None and time.monotonic() < began + delay:
+            time.sleep(0.001)
+        if delay is not None:
+            os.kill(child, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code not in (0, -9):
+            sys.exit(f"a run failed with {code}:\n" + Path("log.txt").read_text()[-3000:])
+        return code == 0
+
+    def row(self, what: str, delay: float, *facts: str, folder: Path, differs: list[str]) -> None:
+        litter = [str(path) for path in folder.rglob(".*.partial")]
+        self.bad += bool(differs or litter)
+        equal = f"UNEQUAL: {', '.join(differs)}" if differs else "equal"
+        print(f"{what:8} {delay:7.3f} s  {'  '.join(facts)}  {equal}  "
+              f"{len(litter)} partial files", flush=True)  # fmt: skip
+
+    def timed(self, work: Callable[[], None], temporary: Path) -> float:
+        began = time.monotonic()
+        self.fork(work, temporary)
+        return time.monotonic() - began
+
+
+def contents(folder: Path, *without: str) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(part in without for part in path.parts)
+    }
+
+
+def differences(one: dict[str, bytes], two: dict[str, bytes]) -> list[str]:
+    return [name for name in {**one, **two} if one.get(name) != two.get(name)]
+
+
+def same(one: object, two: object) -> bool:
+    """Of nested plain content with tensors, to the last bit."""
+    if isinstance(one, dict) and isinstance(two, dict):
+        return list(one) == list(two) and all(same(one[key], two[key]) for key in one)
+    if isinstance(one, list) and isinstance(two, list):
+        return len(one) == len(two) and all(map(same, one, two))
+    if isinstance(one, torch.Tensor) and isinstance(two, torch.Tensor):
+        return torch.equal(one, two)
+    return one == two
+
+
+def fits(harness: Harness, kills: int, temporaries: list[Path]) -> None:
+    duration = {}
+    for name, options in INPUTS.items():
+        duration[name] = harness.timed(
+            lambda name=name, options=options: main([*FIT, *options, "--name", name]),  # type: ignore[misc]
+            temporaries[0],
+        )
+    for kill in range(kills):
+        name = list(INPUTS)[kill % 2]
+        temporary = temporaries[kill // 2 % len(temporaries)]
+        run = f"fit-{kill}"
+        start = [*FIT, *INPUTS[name], "--name", run]
+        delay = duration[name] * harness.random.random()
+        harness.fork(lambda start=start: main(start), temporary, delay)  # type: ignore[misc]
+        last = Path("runs", run, "version_0/checkpoints/last.ckpt")
+        found = last.is_file()
+        epoch = torch.load(last, weights_only=True)["epoch"] if found else "-"
+        again = ["fit", "--ckpt_path", str(last)] if found else start
+        harness.fork(lambda again=again: main(again), temporary)  # type: ignore[misc]
+        newest = max(Path("runs", run).glob("version_*"))
+        differs = []
+        for file in ("last", "best"):
+            ours, whole = (
+                torch.load(folder / f"checkpoints/{file}.ckpt", weights_only=True)
+                for folder in (newest, Path("runs", name, "version_0"))
+            )
+            for key in ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers"):
+                if not same(ours[key], whole[key]):
+                    differs.append(f"{file}.ckpt {key}")
+        log, other = (newest / "metrics.csv", Path("runs", name, "version_0/metrics.csv"))
+        if log.read_text() != other.read_text():
+            differs.append("metrics.csv")
+        facts = [f"{name:7}", f"TMPDIR {temporary.parent}", f"resumed after epoch {epoch}"]
+        harness.row("fit", delay, *facts, folder=Path("runs", run), differs=differs)
+
+
+def attacks(harness: Harness, kills: int, temporaries: list[Path]) -> None:
+    trained = Path("runs/Direct/version_0/checkpoints/best.ckpt")
+    if not trained.is_file():
+        main([*FIT, *INPUTS["Direct"], "--name", "Direct"])
+    attack = ["attack", "--ckpt_path", str(trained), *ATTACK]
+
+    def into(folder: Path) -> Callable[[], None]:
+        return lambda: main([*attack, "--runs_dir", str(folder)])
+
+    duration = harness.timed(into(Path("whole")), temporaries[0])
+    without = ("wandb", "timing.json", "metrics.csv", "config.yaml", "attack-shards")
+    expected = contents(Path("whole"), *without)
+    for kill in range(kills):
+        folder, delay = Path(f"attack-{kill}"), duration * harness.random.random()
+        harness.fork(into(folder), temporaries[kill % len(temporaries)], delay)
+        done = len(list(folder.rglob("attack-shards/*/*.json")))
+        harness.fork(into(folder), temporaries[kill % len(temporaries)])
+        differs = differences(expected, contents(folder, *without))
+        harness.row("attack", delay, f"{done} batches done", folder=folder, differs=differs)
+
+
+def caches(harness: Harness, kills: int, temporaries: list[Path]) -> None:
+    draw = np.random.default_rng(0)
+    names = itertools.product(("train", "test"), "ab", range(40))
+    for split, label, number in names:
+        path = Path(f"images/{split}/{label}/{number}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(256, size=(96, 96, 3), dtype=np.uint8)).save(path)
+
+    def into(folder: Path) -> Callable[[], None]:
+        return ImageFolder("images", image_size=64, cache_dir=str(folder)).prepare_data
+
+    duration = harness.timed(into(Path("whole-cache")), temporaries[0])
+    expected = contents(Path("whole-cache"))
+    for kill in range(kills):
+        folder, delay = Path(f"cache-{kill}"), duration * harness.random.random()
+        harness.fork(into(folder), temporaries[0], delay)
+        left = sorted(path.suffix for path in folder.iterdir()) if folder.is_dir() else []
+        harness.fork(into(folder), temporaries[0])
+        differs = differences(expected, contents(folder))
+        harness.row("cache", delay, f"left by the kill: {left}", folder=folder, differs=differs)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    for kind in ("fit", "attack", "cache"):
+        parser.add_argument(f"--{kind}", type=int, default=0, help="how many kills")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    os.environ.setdefault("WANDB_MODE", "disabled")
+    torch.set_num_threads(1)
+    shared = ["/dev/shm"] if os.access("/dev/shm", os.W_OK) else []  # another file system
+    harness = Harness(given.seed)
+    with contextlib.ExitStack() as stack:
+        folders = [
+            Path(stack.enter_context(tempfile.TemporaryDirectory(dir=place)))
+            for place in (str(Path.cwd()), *shared)
+        ]
+        for kind, run in (("fit", fits), ("attack", attacks), ("cache", caches)):
+            if kills := getattr(given, kind):
+                run(harness, kills, folders)
+        print("left in TMPDIR:", [str(path) for folder in folders for path in folder.rglob("*")])
+    sys.exit(harness.bad > 0)

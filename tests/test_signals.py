@@ -1,0 +1,105 @@
+"""SIGTERM and Ctrl-C: the exit code that a scheduler knows, and nothing lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from program import QUICK, UNWATCHED
+
+from snn_lightning.classifier import SNNClassifier
+from snn_lightning.cli import main
+from snn_lightning.signals import Signals
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
+FIT = ["fit", *QUICK, *UNWATCHED, "--attack_evaluation.batches", "0", "--trainer.max_epochs", "2",
+       "--model.encoder", "Poisson", "--model.encoder.init_args.timesteps", "2",
+       "--data.init_args.batch_size", "32"]  # fmt: skip
+
+
+def sent(monkeypatch: pytest.MonkeyPatch, step: str, call: int, *numbers: int) -> None:
+    """Send signals to this process inside a call of a step of the module."""
+    original, calls = getattr(SNNClassifier, step), iter(range(10**6))
+
+    def interrupted(self: SNNClassifier, batch: Any, batch_idx: int) -> Any:
+        if next(calls) == call:
+            for number in numbers:
+                os.kill(os.getpid(), number)
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(SNNClassifier, step, interrupted)
+
+
+def exit_code(*arguments: str) -> Any:
+    with pytest.raises(SystemExit) as exit:
+        main([*arguments])
+    return exit.value.code
+
+
+def weights(name: str) -> dict[str, Any]:
+    return torch.load(f"runs/{name}/version_0/checkpoints/last.ckpt", weights_only=True)
+
+
+def test_training_stops_after_the_batch_and_goes_on_to_the_last_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    main([*FIT, "--name", "whole"])
+    whole = weights("whole")
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        name = f"stopped-{code}"
+        with monkeypatch.context() as patch:
+            sent(patch, "training_step", 5, number)  # the second batch of the second epoch
+            assert exit_code(*FIT, "--name", name) == code
+        assert weights(name)["global_step"] == 6
+        main(["fit", "--ckpt_path", f"runs/{name}/version_0/checkpoints/last.ckpt"])
+        ours = weights(name)
+        assert ours["global_step"] == whole["global_step"] == 8
+        for key, value in whole["state_dict"].items():
+            assert torch.equal(ours["state_dict"][key], value), key
+
+
+def test_a_second_ctrl_c_ends_at_once_and_saves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent(monkeypatch, "training_step", 5, signal.SIGINT, signal.SIGINT)
+    assert exit_code(*FIT, "--name", "run") == 130
+    assert weights("run")["global_step"] == 4  # of the epoch before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_what_does_not_train_ends_at_once(
+    monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    sent(monkeypatch, "test_step", 0, number)
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    assert exit_code("test", *QUICK[:-2], "--name", "run") == code
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    assert not Path("runs/run").exists()
+
+
+def test_a_signal_outside_of_training_ends_the_process() -> None:
+    with pytest.raises(SystemExit) as exit, Signals(lambda: False):
+        signal.raise_signal(signal.SIGTERM)
+    assert exit.value.code == 143
+
+
+@pytest.mark.parametrize(("number", "codes"), [(signal.SIGINT, (130,)), (signal.SIGTERM, (-15,))])
+def test_during_the_imports_too(number: int, codes: tuple[int, ...]) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "snn_lightning", "--help"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert program.stderr
+    for line in program.stderr:  # once torch's imports have begun
+        if "| " in line and "torch" in line:
+            break
+    time.sleep(0.05)
+    program.send_signal(number)
+    rest = program.stderr.read()
+    assert program.wait(60) in codes
+    assert "Traceback" not in rest
