@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_lightning import functional as F
-from snn_lightning.functional import Reset, SurrogateFn
+from snn_lightning.functional import Fires, Reset, SurrogateFn
 
 
 class Neuron(nn.Module):
@@ -47,8 +47,10 @@ class LIF(Neuron):
     Args:
         leak: lambda of the paper, in (0, 1]; 1 does not leak.
         threshold: theta of the paper, > 0.
-        reset: "hard" sets the potential to 0 after a spike, "soft" subtracts the threshold.
+        reset: "hard" sets the potential to 0 after a spike, "soft" subtracts the threshold,
+            "delayed_subtract" subtracts it one step late, when the rest has leaked (snnTorch).
         initial: potential before the first step, in units of the threshold.
+        fires: "at" the threshold, or only "above" it (snnTorch, NIR).
 
     Raises:
         ValueError: a value outside its range.
@@ -60,6 +62,7 @@ class LIF(Neuron):
         threshold: float = 1.0,
         reset: Reset = "hard",
         initial: float = 0.0,
+        fires: Fires = "at",
     ) -> None:
         super().__init__()
         if not 0 < leak <= 1:
@@ -68,28 +71,32 @@ class LIF(Neuron):
             raise ValueError(f"threshold must be > 0, not {threshold}")
         if reset not in get_args(Reset):
             raise ValueError(f"reset must be one of {', '.join(get_args(Reset))}, not {reset!r}")
+        if fires not in get_args(Fires):
+            raise ValueError(f"fires must be one of {', '.join(get_args(Fires))}, not {fires!r}")
         self.leak = leak
         self.threshold = threshold
         self.reset = reset
         self.initial = initial
+        self.fires = fires
 
     def simulate(
         self, current: Tensor, surrogate: SurrogateFn | None = None, detach_reset: bool = False
     ) -> Tensor:
         initial = self.initial * self.threshold
         neuron = self.leak, self.threshold, self.reset, initial
-        return F.lif(current, *neuron, surrogate, detach_reset)
+        return F.lif(current, *neuron, surrogate, detach_reset, self.fires)
 
     def trace(self, current: Tensor) -> tuple[Tensor, Tensor]:
         initial = self.initial * self.threshold
-        return F.lif_trace(current, self.leak, self.threshold, self.reset, initial)
+        return F.lif_trace(current, self.leak, self.threshold, self.reset, initial, self.fires)
 
     def rate_slope(self, current: Tensor, beta: float, gamma: float) -> Tensor:
         return F.rate_slope(current, self.leak, self.threshold, beta, gamma)
 
     def extra_repr(self) -> str:
         neuron = f"leak={self.leak}, threshold={self.threshold}, reset={self.reset!r}"
-        return f"{neuron}, initial={self.initial}" if self.initial else neuron
+        neuron += f", initial={self.initial}" if self.initial else ""
+        return neuron if self.fires == "at" else f"{neuron}, fires={self.fires!r}"
 
 
 class IF(LIF):

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from snn_lightning.encoders import Direct, Encoder
-from snn_lightning.foreign import spikingjelly
+from snn_lightning.foreign import snntorch, spikingjelly
+from snn_lightning.foreign.slots import Firing, Misfit, OneMask, Pass, SecondStep, forget
+from snn_lightning.foreign.translate import Neurons, gradient_of, is_multi_step, translate
 from snn_lightning.networks import Fire, SpikingNetwork
 from snn_lightning.neurons import Neuron
 from snn_lightning.snn import SNN
 from snn_lightning.views import view
 
-Neurons = Mapping[
-    Any, Callable[[Any], Neuron]
-]  # a class, or its name -> how it becomes one of ours
-
 
 def adopt(module: nn.Module, encoder: Encoder | None = None, neurons: Neurons | None = None) -> SNN:
-    """A spiking network of SpikingJelly, or of neurons of one's own, as an `SNN`.
+    """A network of SpikingJelly, snnTorch, or neurons of one's own, as an `SNN`.
 
     The weights are shared; the module itself is left as it was, modes, states and hooks included.
     The gradient is the one that its neurons train with, STBP with their surrogate and
-    `detach_reset`, where they agree on one that this package has; else STBP's default.
+    `detach_reset`, where they agree; else STBP's default.
 
     Args:
         module: (T, N, C, H, W) -> (T, N, K) or its mean over time (N, K), if its neurons are in
@@ -73,152 +70,91 @@ class Adopted(SpikingNetwork):
         if weights is not None:
             _load(module, weights)
         self.origin = type(module).__name__
-        adopted, theirs = _translate(module, neurons or {})
-        self.multi_step = _multi_step(theirs)
-        gradients = {spikingjelly.gradient_of(part) for _, part in theirs}
-        self.own_gradient = gradients.pop() if len(gradients) == 1 else None
+        adopted, theirs = translate(module, neurons or {})
+        self.multi_step = is_multi_step(theirs)
+        self.own_gradient = gradient_of(theirs)
+        self.pairs = {name for name, part in theirs if snntorch.returns_pair(part)}
+        self.loops = any(snntorch.is_theirs(part) for _, part in theirs)
+        self.loop: dict[str, bool] = {}  # what is found at the first pass, by every view alike
         self.restorable = all("_memories_rv" in vars(part) for _, part in theirs)
         self.body = view(module, adopted)
         for part in self.body.modules():
-            _forget(part)
+            forget(part)
 
     def forward(self, current: Tensor, fire: Fire) -> Tensor:
-        steps = current.shape[:2]
+        if self.multi_step:
+            out = self._run(current, current.shape[:2], fire)
+        else:
+            out = self._run_as_one_step(current, fire)
+        if out.dim() == 2 and len(out) == current.shape[1]:  # it has taken the mean over time
+            return out[None]
+        if out.dim() != 3 or out.shape[1] != current.shape[1]:
+            raise ValueError(
+                f"{self.origin} returns {tuple(out.shape)} for T, N = {tuple(current.shape[:2])}, "
+                "not (T, N, K), nor its mean over time (N, K)"
+            )
+        return out
+
+    def _run_as_one_step(self, current: Tensor, fire: Fire) -> Tensor:
+        """(T, N, *) -> (T, N, K) by a module for one step, or one that loops over them itself."""
+        steps, x = current.shape[:2], current.flatten(0, 1)
+        if self.loop.get("over its input"):
+            x = x[None]
+        try:
+            out = self._run(x, steps, fire)
+        except Misfit:  # it takes a step of its input at a time, as `x[t]`
+            if not self.loops or "over its input" in self.loop:
+                raise
+            out = self._run(x[None], steps, fire)
+            self.loop["over its input"] = True
+        if out.dim() == 3 and out.shape[1] == steps.numel():
+            out = out[0]
+        return out.unflatten(0, steps)
+
+    def _run(self, x: Tensor, steps: torch.Size, fire: Fire) -> Tensor:
+        ends = self.loop.get("ends in spikes", False)
+        run = Pass(fire, steps, self.multi_step, self.loops, stops=ends)
         layers: dict[int, nn.Module] = {}
         for name, part in self.body.named_modules():
             if isinstance(part, Neuron):
-                layers[id(part)] = _Firing(name, part, fire, steps, self.multi_step)
+                layers[id(part)] = Firing(name, part, run, name in self.pairs)
             elif spikingjelly.is_dropout(part):
-                layers[id(part)] = _OneMask(part, steps, self.multi_step)
-        body = view(self.body, layers)
-        out = body(current if self.multi_step else current.flatten(0, 1))
+                layers[id(part)] = OneMask(part, run)
+        try:
+            out = view(self.body, layers)(x)
+        except SecondStep:
+            return cast(Tensor, run.last)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as problem:
+            shape = f"(T, N, *) = {tuple(x.shape)}"
+            if not self.multi_step:
+                shape = f"all {steps.numel()} steps of all images as one batch"
+            raise ValueError(
+                f"{self.origin} cannot be run on {shape}: {str(problem).splitlines()[0]}"
+            ) from problem
+        if self.pairs and isinstance(out, tuple):  # spikes and potentials
+            out = out[0]
         if not isinstance(out, Tensor):
             raise ValueError(f"{self.origin} returns {type(out).__name__}, not one tensor")
-        if not self.multi_step:
-            out = out.unflatten(0, steps)
-        if out.dim() == 2 and len(out) == steps[1]:  # it has taken the mean over time itself
-            return out[None]
-        if out.dim() != 3 or out.shape[1] != steps[1]:
-            raise ValueError(
-                f"{self.origin} returns {tuple(out.shape)} for T, N = {tuple(steps)}, not "
-                "(T, N, K), nor its mean over time (N, K)"
-            )
+        if self.pairs and "ends in spikes" not in self.loop:
+            if out.isnan().any():
+                raise ValueError(f"{self.origin} computes with potentials: only spikes are known")
+            looped = run.looped and out.dim() == 3
+            self.loop["ends in spikes"] = looped and torch.equal(out[0], cast(Tensor, run.last))
         return out
 
     def extra_repr(self) -> str:
         return f"{self.origin}, {'multi' if self.multi_step else 'single'}-step"
 
 
-class _Firing(nn.Module):
-    """What stands at a neuron's place in the module for one forward pass."""
-
-    def __init__(
-        self, name: str, neuron: Neuron, fire: Fire, steps: torch.Size, multi_step: bool
-    ) -> None:
-        super().__init__()
-        self.place, self.neuron, self.fire = name, neuron, fire
-        self.steps, self.multi_step, self.fired = steps, multi_step, False
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.fired:
-            raise ValueError(
-                f"{self.place} fires twice in one forward pass: the module loops over time, or two "
-                "places share one neuron. Adopt what runs one step, or give each place its own"
-            )
-        whole = x if self.multi_step else x.unflatten(0, self.steps)
-        if whole.shape[1] != self.steps[1]:
-            raise ValueError(
-                f"{self.place} is given {tuple(x.shape)}, not (T, N, *) with N = {self.steps[1]}: "
-                "adopt the part of the module behind the place where it makes time steps of images"
-            )
-        self.fired = True
-        spikes = self.fire(self.neuron, whole)
-        return spikes if self.multi_step else spikes.flatten(0, 1)
-
-
-class _OneMask(nn.Module):
-    """SpikingJelly's dropout for one forward pass: one mask over all steps, and no memory of it."""
-
-    def __init__(self, part: nn.Module, steps: torch.Size, multi_step: bool) -> None:
-        super().__init__()
-        self.part = copy.copy(part)
-        _forget(self.part)
-        vars(self.part)["_step_mode"] = "m"
-        self.steps, self.multi_step = steps, multi_step
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.multi_step:
-            return self.part(x)
-        return self.part(x.unflatten(0, self.steps)).flatten(0, 1)
-
-
 def original(module: nn.Module, current: Tensor, multi_step: bool) -> Tensor:
     """Logits (N, K) of the module itself in evaluation mode, from a state that is not its own."""
     apart = view(module, {}).eval()
     for part in apart.modules():
-        _forget(part)
+        forget(part)
     out = apart(current) if multi_step else torch.stack([apart(step) for step in current])
     return out.mean(0) if out.dim() == 3 else out
-
-
-def _translate(
-    module: nn.Module, described: Neurons
-) -> tuple[dict[int, nn.Module], list[tuple[str, nn.Module]]]:
-    """By the ids of the module's neurons what they become, and these neurons by name."""
-    adopted: dict[int, nn.Module] = {}
-    theirs: list[tuple[str, nn.Module]] = []
-    problems: list[str] = []
-    found = False
-    for name, part in module.named_modules():
-        if any(name.startswith(f"{neuron}.") for neuron, _ in theirs):
-            continue  # a neuron's surrogate, say
-        problem = None
-        try:
-            neuron = _described(part, described) or spikingjelly.neuron_of(part)
-        except (TypeError, ValueError, AttributeError) as trouble:
-            neuron, problem = None, str(trouble)
-        if neuron is not None:
-            adopted[id(part)] = neuron
-            theirs.append((name, part))
-        else:
-            problem = problem or spikingjelly.objection_to(part)
-        found |= isinstance(neuron or part, Neuron)
-        if problem is not None:
-            problems.append(f"{name or 'the module'} ({type(part).__name__}): {problem}")
-    if not found and not problems:
-        problems = ["it has no spiking neuron that is known: describe yours with neurons={...}"]
-    if problems:
-        raise ValueError(f"{type(module).__name__} cannot be adopted: " + "; ".join(problems))
-    return adopted, theirs
-
-
-def _described(part: nn.Module, described: Neurons) -> Neuron | None:
-    for kind, become in described.items():
-        if kind in type(part).__mro__ or kind == type(part).__name__:
-            neuron = become(part)
-            if not isinstance(neuron, Neuron):
-                raise TypeError(f"neurons made {neuron!r} of it, which is no Neuron")
-            return neuron
-    return None
-
-
-def _multi_step(theirs: list[tuple[str, nn.Module]]) -> bool:
-    """Whether the neurons are in multi-step mode; those that know no mode are."""
-    modes: dict[str, str] = {}
-    for name, part in theirs:
-        modes.setdefault(getattr(part, "step_mode", "m"), name)
-    if len(modes) > 1:
-        raise ValueError(
-            f"{modes['m']} is in multi-step mode and {modes['s']} in single-step mode: give all "
-            "neurons one mode (spikingjelly.activation_based.functional.set_step_mode)"
-        )
-    return "s" not in modes
-
-
-def _forget(part: nn.Module) -> None:
-    """Give a part with a memory a fresh one of its own."""
-    if "_memories_rv" in vars(part):
-        vars(part)["_memories"] = copy.deepcopy(vars(part)["_memories_rv"])
 
 
 def _load(module: nn.Module, path: str) -> None:

@@ -17,7 +17,7 @@ class DecayingLIF(LIF):
 
     Args:
         tau: time constant in steps, > 1.
-        threshold, reset, initial: as of `LIF`.
+        threshold, reset: as of `LIF`.
 
     Raises:
         ValueError: a value outside its range.

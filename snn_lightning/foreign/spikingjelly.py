@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from snn_lightning import surrogates
+from snn_lightning.foreign.borrowed import borrow
 from snn_lightning.foreign.neurons import DecayingLIF, LearnedLIF
 from snn_lightning.functional import Reset
 from snn_lightning.gradients import STBP
@@ -59,13 +60,16 @@ def neuron_of(part: Any) -> Neuron | None:
 
 
 def gradient_of(part: object) -> STBP | None:
-    """What SpikingJelly's neuron trains with, where its surrogate is one of ours."""
+    """What SpikingJelly's neuron trains with."""
     theirs = getattr(part, "surrogate_function", None)
-    alpha = getattr(theirs, "alpha", None)
-    kind = _SURROGATES.get(name_of(theirs) or "")
-    if kind is None or not isinstance(alpha, int | float):
+    if theirs is None:
         return None
-    return STBP(kind(alpha), bool(getattr(part, "detach_reset", False)))
+    kind, alpha = _SURROGATES.get(name_of(theirs) or ""), getattr(theirs, "alpha", None)
+    if kind is not None and isinstance(alpha, int | float):
+        surrogate: Surrogate | None = kind(alpha)
+    else:
+        surrogate = borrow(theirs, repr(theirs))
+    return STBP(surrogate, bool(part.detach_reset)) if surrogate is not None else None  # type: ignore[attr-defined]
 
 
 _SURROGATES: dict[str, Callable[[float], Surrogate]] = {

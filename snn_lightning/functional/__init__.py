@@ -6,12 +6,13 @@ CVPR 2023.
 """
 
 from snn_lightning.functional.coding import poisson, shuffle_spikes
-from snn_lightning.functional.dynamics import lif, lif_trace
+from snn_lightning.functional.dynamics import Fires, Reset, lif, lif_trace
 from snn_lightning.functional.rate import graft, rate_slope, replay
 from snn_lightning.kernels.layout import mean_step
-from snn_lightning.kernels.reference import Reset, SurrogateFn
+from snn_lightning.kernels.reference import SurrogateFn
 
 __all__ = [
+    "Fires",
     "Reset",
     "SurrogateFn",
     "graft",

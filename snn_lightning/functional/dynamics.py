@@ -6,14 +6,17 @@ import math
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from snn_lightning.kernels import reference
-from snn_lightning.kernels.reference import Reset, SurrogateFn
+from snn_lightning.kernels.reference import SurrogateFn
+
+Reset = Literal["hard", "soft", "delayed_subtract"]
+Fires = Literal["at", "above"]
 
 _KERNELS = {"cpu": "snn_lightning.kernels.cpu", "cuda": "snn_lightning.kernels.triton"}
 
@@ -26,6 +29,7 @@ def lif(
     initial: float = 0.0,
     surrogate: SurrogateFn | None = None,
     detach_reset: bool = False,
+    fires: Fires = "at",
 ) -> Tensor:
     """Simulate leaky integrate-and-fire neurons.
 
@@ -33,24 +37,28 @@ def lif(
         s[t] = 1 where u[t] >= threshold, else 0
         v[t] = u[t] * (1 - s[t])  (hard reset)     u[t] - threshold * s[t]  (soft reset)
 
+    A delayed subtraction takes the threshold off one step late, when the rest has leaked: u[t + 1]
+    is lower by the threshold, hence v[t] by threshold / leak.
+
     Args:
         current: input (T, N, *).
         leak: in (0, 1]; 1 is the integrate-and-fire neuron.
         threshold: > 0.
-        reset: "hard" or "soft".
+        reset: "hard", "soft" or "delayed_subtract".
         initial: v[-1].
         surrogate: ds/du as a function of u - threshold, for the backward pass. None: no gradient.
         detach_reset: the gradient does not flow through the spike that resets.
+        fires: "at" the threshold, u >= threshold, or only "above" it, u > threshold.
 
     Returns:
         Spikes (T, N, *) in {0, 1}, in the dtype of `current`.
     """
-    threshold = _representable(threshold, current.dtype)
+    threshold, dropped, soft = _resolved(leak, threshold, reset, fires, current.dtype)
     if surrogate is None or not (torch.is_grad_enabled() and current.requires_grad):
         with torch.no_grad():
             kernel = _kernel(current)
-            return kernel.forward(current, leak, threshold, reset, initial, keep=False)[0]
-    return _LIF.apply(current, leak, threshold, reset, initial, surrogate, detach_reset)
+            return kernel.forward(current, leak, threshold, soft, initial, False, dropped)[0]
+    return _LIF.apply(current, leak, threshold, soft, initial, surrogate, detach_reset, dropped)
 
 
 def lif_trace(
@@ -59,11 +67,12 @@ def lif_trace(
     threshold: float = 1.0,
     reset: Reset = "hard",
     initial: float = 0.0,
+    fires: Fires = "at",
 ) -> tuple[Tensor, Tensor]:
     """The spikes of `lif` and u - threshold before the reset, both (T, N, *), without a graph."""
-    threshold = _representable(threshold, current.dtype)
+    threshold, dropped, soft = _resolved(leak, threshold, reset, fires, current.dtype)
     with torch.no_grad():
-        return _kernel(current).forward(current, leak, threshold, reset, initial, keep=True)
+        return _kernel(current).forward(current, leak, threshold, soft, initial, True, dropped)
 
 
 class _LIF(torch.autograd.Function):
@@ -79,22 +88,23 @@ class _LIF(torch.autograd.Function):
         current: Tensor,
         leak: float,
         threshold: float,
-        reset: Reset,
+        reset: reference.Reset,
         initial: float,
         surrogate: SurrogateFn,
         detach_reset: bool,
+        drop: float,
     ) -> Tensor:
         kernel = _kernel(current)
-        spikes, x = kernel.forward(current, leak, threshold, reset, initial, keep=True)
+        spikes, x = kernel.forward(current, leak, threshold, reset, initial, True, drop)
         ctx.save_for_backward(x)
-        ctx.neuron = leak, threshold, reset, surrogate, detach_reset
+        ctx.neuron = leak, threshold, reset, surrogate, detach_reset, drop
         return spikes
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         (x,) = ctx.saved_tensors
-        return _kernel(x).backward(x, grad_spikes, *ctx.neuron), *[None] * 6
+        return _kernel(x).backward(x, grad_spikes, *ctx.neuron), *[None] * 7
 
 
 def _kernel(tensor: Tensor) -> ModuleType:
@@ -121,10 +131,25 @@ def _fastest(device: torch.device, dtype: torch.dtype) -> ModuleType:
         return reference
 
 
-def _representable(value: float, dtype: torch.dtype) -> float:
-    """The nearest number of that type, so that u >= value and u - value >= 0 always agree."""
-    if dtype not in (torch.float16, torch.bfloat16):  # for wider ones torch's rounding is enough
-        return value
+def _resolved(
+    leak: float, threshold: float, reset: Reset, fires: Fires, dtype: torch.dtype
+) -> tuple[float, float, reference.Reset]:
+    """A neuron as kernels know it: where it fires, what a soft reset takes off, and how it resets.
+
+    u > threshold is u >= the next number of the type.
+    """
+    dropped = threshold / leak if reset == "delayed_subtract" else threshold
+    threshold = _representable(threshold, dtype, above=fires == "above")
+    return threshold, _representable(dropped, dtype), "hard" if reset == "hard" else "soft"
+
+
+def _representable(value: float, dtype: torch.dtype, above: bool = False) -> float:
+    """The nearest number of that type, so that u >= value and u - value >= 0 always agree.
+
+    With `above` the one behind it.
+    """
+    if dtype not in (torch.float16, torch.bfloat16) and not above:
+        return value  # for wider ones torch's rounding is enough
     bits = 1 - round(math.log2(torch.finfo(dtype).eps))
     mantissa, exponent = math.frexp(value)
-    return math.ldexp(round(math.ldexp(mantissa, bits)), exponent - bits)
+    return math.ldexp(round(math.ldexp(mantissa, bits)) + above, exponent - bits)

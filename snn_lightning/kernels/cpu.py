@@ -29,7 +29,13 @@ _CHUNK = 2**18
 
 
 def forward(
-    current: Tensor, leak: float, threshold: float, reset: Reset, initial: float, keep: bool
+    current: Tensor,
+    leak: float,
+    threshold: float,
+    reset: Reset,
+    initial: float,
+    keep: bool,
+    drop: float | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """As `reference.forward`, to the last bit; an error where it cannot be compiled."""
     spikes = room_for(current)
@@ -45,6 +51,7 @@ def forward(
         threshold,
         initial,
         reset == "soft",
+        threshold if drop is None else drop,
         torch.get_num_threads(),
     )
     return spikes, x
@@ -58,6 +65,7 @@ def backward(
     reset: Reset,
     surrogate: SurrogateFn,
     detach_reset: bool = False,
+    drop: float | None = None,
 ) -> Tensor:
     """As `reference.backward`, up to the order of roundings."""
     grad = room_for(x)
@@ -77,6 +85,7 @@ def backward(
             leak,
             threshold,
             reset == "soft",
+            threshold if drop is None else drop,
             detach_reset,
             torch.get_num_threads(),
         )
@@ -98,7 +107,8 @@ def _library(dtype: torch.dtype) -> CDLL:
         library = CDLL(target)
     array: list[Any] = [c_void_p, c_int64]  # and the distance between its rows
     neurons: list[Any] = [c_int64, c_int64, c_double, c_double]
-    library.lif_forward.argtypes = [*array, c_void_p, c_void_p, *neurons, c_double, c_int, c_int]
-    library.lif_backward.argtypes = [*array * 4, *neurons, c_int, c_int, c_int]
+    soft: list[Any] = [c_int, c_double]  # and what it takes off
+    library.lif_forward.argtypes = [*array, c_void_p, c_void_p, *neurons, c_double, *soft, c_int]
+    library.lif_backward.argtypes = [*array * 4, *neurons, *soft, c_int, c_int]
     library.lif_forward.restype = library.lif_backward.restype = None
     return library

@@ -43,12 +43,12 @@ static inline element store(real value) { return value; }
 static inline real rounded(real value) { return value; }
 #endif
 
-/* x may be NULL: it is not kept then. */
+/* x may be NULL: it is not kept then. A soft reset takes off `drop`. */
 void lif_forward(const element *current, int64_t current_row, element *spikes,
                  element *x, int64_t steps, int64_t neurons, double leak_,
-                 double threshold_, double initial, int soft, int threads)
+                 double threshold_, double initial, int soft, double drop_, int threads)
 {
-    const real leak = leak_, threshold = threshold_;
+    const real leak = leak_, threshold = threshold_, drop = drop_;
 #pragma omp parallel for num_threads(threads) if (steps * neurons >= PARALLEL_FROM)
     for (int64_t start = 0; start < neurons; start += BLOCK) {
         const int64_t count = neurons - start < BLOCK ? neurons - start : BLOCK;
@@ -75,7 +75,7 @@ void lif_forward(const element *current, int64_t current_row, element *spikes,
             for (int64_t i = 0; i < count; i++) {
                 const real fires = v[i] >= threshold;
                 s[i] = store(fires);
-                v[i] = rounded(v[i] - (soft ? threshold : v[i]) * fires);
+                v[i] = rounded(v[i] - (soft ? drop : v[i]) * fires);
             }
         }
     }
@@ -84,9 +84,10 @@ void lif_forward(const element *current, int64_t current_row, element *spikes,
 void lif_backward(const element *x, int64_t x_row, const element *slope,
                   int64_t slope_row, const element *grad, int64_t grad_row,
                   element *out, int64_t out_row, int64_t steps, int64_t neurons,
-                  double leak_, double threshold_, int soft, int detach, int threads)
+                  double leak_, double threshold_, int soft, double drop_, int detach,
+                  int threads)
 {
-    const real leak = leak_, threshold = threshold_;
+    const real leak = leak_, threshold = threshold_, drop = drop_;
 #pragma omp parallel for num_threads(threads) if (steps * neurons >= PARALLEL_FROM)
     for (int64_t start = 0; start < neurons; start += BLOCK) {
         const int64_t count = neurons - start < BLOCK ? neurons - start : BLOCK;
@@ -101,7 +102,7 @@ void lif_backward(const element *x, int64_t x_row, const element *slope,
             for (int64_t i = 0; i < count; i++) {
                 const real kept = load(xs[i]), k = carried[i];
                 const real through = soft ? k : (kept >= 0 ? 0 : k); /* dv/du at constant s */
-                const real reset = detach ? 0 : soft ? threshold : kept + threshold; /* -dv/ds */
+                const real reset = detach ? 0 : soft ? drop : kept + threshold; /* -dv/ds */
                 const real d = load(h[i]) * (load(g[i]) - k * reset) + through;
                 o[i] = store(d);
                 carried[i] = leak * d;

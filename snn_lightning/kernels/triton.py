@@ -31,6 +31,7 @@ def _forward(  # type: ignore[no-untyped-def]
     leak,
     threshold,
     initial,
+    drop,
     SOFT: tl.constexpr,
     KEEP: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -52,7 +53,7 @@ def _forward(  # type: ignore[no-untyped-def]
         if KEEP:
             tl.store(x, (u - threshold).to(element), inside)
             x += neurons
-        v = (u - (threshold if SOFT else u) * s).to(element).to(tl.float32)
+        v = (u - (drop if SOFT else u) * s).to(element).to(tl.float32)
         current += current_row
         spikes += neurons
 
@@ -71,6 +72,7 @@ def _backward(  # type: ignore[no-untyped-def]
     neurons,
     leak,
     threshold,
+    drop,
     SOFT: tl.constexpr,
     DETACH: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -89,7 +91,7 @@ def _backward(  # type: ignore[no-untyped-def]
         g = tl.load(grad_spikes, inside, other=0).to(tl.float32)
         through = carried if SOFT else tl.where(kept >= 0, 0.0, carried)  # dv/du at constant s
         if not DETACH:
-            g -= carried * (threshold if SOFT else kept + threshold)  # dv/ds
+            g -= carried * (drop if SOFT else kept + threshold)  # dv/ds
         d = h * g + through
         tl.store(grad, d.to(grad.dtype.element_ty), inside)
         carried = leak * d
@@ -100,7 +102,13 @@ def _backward(  # type: ignore[no-untyped-def]
 
 
 def forward(
-    current: Tensor, leak: float, threshold: float, reset: Reset, initial: float, keep: bool
+    current: Tensor,
+    leak: float,
+    threshold: float,
+    reset: Reset,
+    initial: float,
+    keep: bool,
+    drop: float | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """As `reference.forward`, to the last bit; TypeError for other element types."""
     if current.dtype not in _DTYPES:
@@ -121,6 +129,7 @@ def forward(
                 float(leak),
                 float(threshold),
                 float(initial),
+                float(threshold if drop is None else drop),
                 SOFT=reset == "soft",
                 KEEP=keep,
                 BLOCK=_BLOCK,
@@ -137,6 +146,7 @@ def backward(
     reset: Reset,
     surrogate: SurrogateFn,
     detach_reset: bool = False,
+    drop: float | None = None,
 ) -> Tensor:
     """As `reference.backward`, up to the order of roundings."""
     grad = room_for(x)
@@ -150,6 +160,7 @@ def backward(
                 neurons,
                 float(leak),
                 float(threshold),
+                float(threshold if drop is None else drop),
                 SOFT=reset == "soft",
                 DETACH=detach_reset,
                 BLOCK=_BLOCK,

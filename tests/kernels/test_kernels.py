@@ -173,6 +173,24 @@ def test_chunks_and_threads_change_nothing(detach, reset, dtype, atol, monkeypat
 
 
 @pytest.mark.usefixtures("_compiler")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_soft_reset_may_take_off_what_is_not_the_threshold(dtype) -> None:
+    current = currents(dtype)
+    spikes, x = cpu.forward(current, 0.5, 1.0, "soft", 0.0, True, 2.0)
+    expected = reference.forward(current, 0.5, 1.0, "soft", 0.0, True, 2.0)
+    assert torch.equal(spikes, expected[0])
+    assert torch.equal(x, expected[1])
+    assert not torch.equal(spikes, cpu.forward(current, 0.5, 1.0, "soft", 0.0, False)[0])
+    grad = torch.randn_like(x)
+    ours, theirs, other = (
+        kernel.backward(x.double(), grad.double(), 0.5, 1.0, "soft", Arctan(), drop=drop)
+        for kernel, drop in ((cpu, 2.0), (reference, 2.0), (reference, None))
+    )
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+    assert (theirs - other).abs().max() > 0.1
+
+
+@pytest.mark.usefixtures("_compiler")
 def test_bfloat16_gradients_are_close() -> None:
     # The kernel carries the gradient in float32, the recursion rounds it to 8 bits at every step.
     current = currents(torch.bfloat16)
@@ -401,9 +419,12 @@ import itertools, torch
 from snn_lightning.kernels import triton, reference
 from snn_lightning.surrogates import PotentialDependent, Triangle
 torch.manual_seed(0)
-neurons = (0.9, 1.0, "hard", 0.0), (0.9, 1.25, "soft", 0.5), (1.0, 1.0, "soft", 0.5)
+neurons = (
+    (0.9, 1.0, "hard", 0.0, None), (0.9, 1.25, "soft", 0.5, None), (1.0, 1.0, "soft", 0.5, None),
+    (0.5, 1.0, "soft", 0.0, 2.0),
+)
 for dtype, tolerance in (torch.float32, 1e-5), (torch.float16, 0.005):
-    for (leak, threshold, reset, initial), kind in itertools.product(neurons, "clde1"):
+    for (leak, threshold, reset, initial, drop), kind in itertools.product(neurons, "clde1"):
         current = torch.randn(1 if kind == "1" else 4, 2, 3, 17, 13).mul_(0.8).add_(0.4).to(dtype)
         if kind == "l":
             current = current.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
@@ -412,16 +433,16 @@ for dtype, tolerance in (torch.float32, 1e-5), (torch.float16, 0.005):
         if kind == "e":
             current = current[:, :0]
         neuron = leak, threshold, reset, initial
-        spikes, x = triton.forward(current, *neuron, keep=True)
-        expected = reference.forward(current, *neuron, keep=True)
+        spikes, x = triton.forward(current, *neuron, True, drop)
+        expected = reference.forward(current, *neuron, True, drop)
         assert torch.equal(spikes, expected[0]), (dtype, neuron, kind)
         assert torch.equal(x, expected[1]), (dtype, neuron, kind)
         assert spikes.stride() == expected[0].stride()
-        assert torch.equal(triton.forward(current, *neuron, keep=False)[0], spikes)
+        assert torch.equal(triton.forward(current, *neuron, False, drop)[0], spikes)
         for grad in torch.randn_like(x), torch.randn_like(x[:1]).expand_as(x):
-            ours = triton.backward(x, grad, leak, threshold, reset, Triangle())
+            ours = triton.backward(x, grad, leak, threshold, reset, Triangle(), drop=drop)
             doubles = x.double(), grad.double()
-            theirs = reference.backward(*doubles, leak, threshold, reset, Triangle())
+            theirs = reference.backward(*doubles, leak, threshold, reset, Triangle(), drop=drop)
             error = (ours.double() - theirs).norm()
             assert error <= tolerance * theirs.norm(), (dtype, neuron, kind, detach)
 try:
