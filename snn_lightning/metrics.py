@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+
+from snn_lightning.evaluation.paired import Paired
 
 
 class AttackSuccessRate(Metric):
@@ -57,6 +61,45 @@ class AttackSuccessRate(Metric):
             "asr": flipped / correct if correct else float("nan"),
             "robust_acc": (correct - flipped) / n if n else float("nan"),
         }
+
+
+class Disagreement(Metric):
+    """How far apart searches on the same images are: which of two breaks what the other does not.
+
+    `compute()` gives the least by which any two success rates differ, at 95 % (the nearer bound of
+    the paired interval of the two that differ most); 0 where that may be chance.
+
+    Args:
+        searches: how many, >= 2.
+    """
+
+    full_state_update = False
+    correct: Tensor
+    alone: Tensor
+
+    def __init__(self, searches: int) -> None:
+        super().__init__()
+        self.add_state("correct", torch.tensor(0, dtype=torch.long), dist_reduce_fx="sum")
+        # [i, j]: samples that i flips and j does not
+        alone = torch.zeros(searches, searches, dtype=torch.long)
+        self.add_state("alone", alone, dist_reduce_fx="sum")
+
+    def update(self, clean: Tensor, adversarial: Sequence[Tensor], labels: Tensor) -> None:
+        """Add a batch: logits (N, K) of the clean images, and of those of each search; (N,)."""
+        right = _predicted(clean) == labels
+        flipped = torch.stack([right & (_predicted(x) != labels) for x in adversarial])
+        self.correct += right.sum()
+        self.alone += (flipped[:, None] & ~flipped[None]).sum(2)
+
+    def compute(self) -> Tensor:
+        n, alone = int(self.correct), self.alone.tolist()
+        bounds = [
+            Paired(alone[i][j], alone[j][i], n).interval()[0]
+            for i in range(len(alone))
+            for j in range(len(alone))
+            if n and i != j
+        ]
+        return torch.tensor(max(0.0, *bounds) if bounds else 0.0, device=self.correct.device)
 
 
 def _predicted(logits: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from snn_lightning import AttackSuccessRate
+from snn_lightning.evaluation.paired import Paired
+from snn_lightning.metrics import Disagreement
 
 
 def logits(*classes: int) -> Tensor:
@@ -116,3 +118,24 @@ def test_two_processes_agree_on_the_whole(monkeypatch: pytest.MonkeyPatch) -> No
         others.extend([there.total, there.correct, there.flipped])
         assert here.compute().item() == 0.5
         here.distributed_available_fn = lambda: False
+
+
+def test_disagreement_is_paired() -> None:
+    """Two searches that flip as many, but others, agree no less than chance; a third does less."""
+    labels = torch.zeros(60, dtype=torch.long)
+    clean = logits(*[0] * 50, *[1] * 10)
+
+    def flips(*rows: int, mended: int = 50) -> Tensor:  # what was wrong may become right
+        return logits(*[int(row in rows or row >= mended) for row in range(60)])
+
+    many, others, few = flips(*range(20)), flips(*range(10, 30), mended=55), flips(*range(4))
+    metric = Disagreement(2)
+    for rows in (slice(0, 25), slice(25, 60)):  # in two batches
+        metric.update(clean[rows], [many[rows], others[rows]], labels[rows])
+    assert metric.correct == 50
+    assert metric.alone.tolist() == [[0, 10], [10, 0]]
+    assert metric.compute() == 0
+    metric = Disagreement(3)
+    metric.update(clean, [many, others, few], labels)
+    assert metric.compute().item() == pytest.approx(Paired(16, 0, 50).interval()[0])
+    assert metric.compute() > Paired(20, 4, 50).interval()[0] > 0

@@ -6,12 +6,12 @@ Nothing here uses the code it is compared with: the twins are loops over time th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from snn_lightning import LIF, SNN, VGG11, VGGDVS, Direct, Frames, Poisson, ResNet17
+from snn_lightning import IF, LIF, SNN, VGG11, VGGDVS, Direct, Frames, Poisson, ResNet17
 from snn_lightning.networks import Spiking, SpikingNetwork
 from snn_lightning.neurons import Neuron
 
@@ -181,3 +181,23 @@ def assert_same(found: list[Tensor], expected: list[Tensor], tolerance: float = 
         assert scale > 0, f"gradient {i} of shape {tuple(b.shape)} vanishes: the test shows nothing"
         difference = (a - b).abs().max() / scale
         assert difference < tolerance, f"gradient {i} of shape {tuple(b.shape)}: {difference:.1e}"
+
+
+class Below(SpikingNetwork):
+    """One pixel p; neuron i is `distance` i below its threshold at p = 0.5 and rises by 10 p.
+
+    Class 1 gets the spikes, each times its weight; class 0 gets 0.5. So every image of p about 0.5
+    is of class 0, until the first neuron fires and the others do not.
+    """
+
+    def __init__(self, distances: Sequence[float], weights: Sequence[float]) -> None:
+        threshold = 4.0
+        layer = nn.Sequential(nn.Flatten(), nn.Linear(1, len(distances)))
+        super().__init__(
+            [Spiking(layer, IF(threshold=threshold))], nn.Linear(len(distances), 2), 1, 1
+        )
+        with torch.no_grad():
+            layer[1].weight.fill_(10.0)
+            layer[1].bias.copy_(threshold - torch.tensor(distances) - 5)
+            self.readout.weight.copy_(torch.tensor([[0.0] * len(weights), [*weights]]))
+            self.readout.bias.copy_(torch.tensor([0.5, 0.0]))

@@ -45,9 +45,12 @@ def diverged(accuracy: float, num_classes: int, best: float, epoch: int) -> bool
     return accuracy <= 1.2 * chance and (best >= 2 * chance or epoch >= 5)
 
 
-def masked(rates: Mapping[str, float], margin: float = 0.2) -> bool:
-    """Success rates of one attack by gradient estimator that differ by `margin` or more."""
-    return bool(rates) and max(rates.values()) - min(rates.values()) >= margin
+def masked(disagreement: float, margin: float = 0.1) -> bool:
+    """Success rates of one attack that differ between estimators by more than `margin`, surely.
+
+    `disagreement`: the least by which they differ on the same images, at 95 % (`Disagreement`).
+    """
+    return disagreement > margin
 
 
 def success_rates(metrics: Mapping[str, float], stage: str = "val") -> dict[str, dict[str, float]]:
@@ -73,7 +76,7 @@ def alarms(
     """What is wrong, by the guard's name: the figures that say so. Empty: nothing.
 
     Args:
-        metrics: val/acc and val/{attack}/{gradient}/asr.
+        metrics: val/acc, val/{attack}/{gradient}/asr and val/{attack}/disagreement.
         best: the highest val/acc and, by attack, the lowest ASR so far, as from `best_so_far`.
         num_classes: K.
         epoch: how many are done.
@@ -85,7 +88,7 @@ def alarms(
         found["divergence"] = f"val/acc {accuracy:.1%} with {num_classes} classes"
     rates = success_rates(metrics)
     for attack, by_gradient in rates.items():
-        if masked(by_gradient):
+        if masked(metrics.get(f"val/{attack}/disagreement", 0.0)):
             figures = ", ".join(f"{name} {rate:.0%}" for name, rate in by_gradient.items())
             found["gradient_masking"] = f"{attack} success with {figures}"
     for attack, by_gradient in rates.items():

@@ -12,7 +12,7 @@ from snn_lightning.callbacks.evaluation import Evaluation
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.evaluation.grid import grid
 from snn_lightning.gradients import RGA, STBP, GradientEstimator
-from snn_lightning.metrics import AttackSuccessRate
+from snn_lightning.metrics import AttackSuccessRate, Disagreement
 from snn_lightning.seeding import CRAFT, JUDGE, seeded
 
 
@@ -60,7 +60,8 @@ class AttackEvaluation(Evaluation):
     """Attack success rates over a grid: attacks x gradient estimators x time extensions.
 
     Adversarial images are crafted on a view of the model and judged on the model itself. Logs
-    {attack}/{gradient}/asr and .../robust_acc.
+    {attack}/{gradient}/asr and .../robust_acc, and where an attack has several estimators
+    {attack}/disagreement: by how much their success rates differ at least (`Disagreement`).
 
     Args:
         attacks: None: the paper's FGSM and PGD (eps 2.55/255, 5 steps of 2/255).
@@ -91,11 +92,21 @@ class AttackEvaluation(Evaluation):
             gradients or [STBP(), RGA()],
             extensions or [1],
         )
+        # by attack: the cells that differ in their estimator alone
+        self.rivals: dict[str, list[str]] = {}
+        for cell in self.cells:
+            if cell.attack.uses_gradient and cell.extension == 1:
+                self.rivals.setdefault(cell.label.rpartition("/")[0], []).append(cell.label)
+        self.rivals = {attack: cells for attack, cells in self.rivals.items() if len(cells) > 1}
         # a few of the first batch, to look at: label -> adversarial images; "" -> clean ones
         self.examples: dict[str, Tensor] = {}
 
     def start(self, module: SNNClassifier) -> None:
         self.metrics = {cell.label: AttackSuccessRate().to(module.device) for cell in self.cells}
+        self.apart = {
+            attack: Disagreement(len(cells)).to(module.device)
+            for attack, cells in self.rivals.items()
+        }
         self.examples = {}
 
     def measure(
@@ -106,20 +117,23 @@ class AttackEvaluation(Evaluation):
         logits: Tensor,
         key: tuple[int, ...],
     ) -> None:
-        first = not self.examples
+        first, judged = not self.examples, {}
         for cell in self.cells:
             # Every cell meets the same draws: cells differ in what they are, not in their luck.
             with seeded(*key, CRAFT):
                 adversarial = cell.craft(module.snn, images, labels)
             with seeded(*key, JUDGE):
-                judged = module.snn(adversarial)
-            self.metrics[cell.label].update(logits, judged, labels)
+                judged[cell.label] = module.snn(adversarial)
+            self.metrics[cell.label].update(logits, judged[cell.label], labels)
             if first:
                 self.examples[""] = images[: self.examples_kept].cpu()
                 self.examples[cell.label] = adversarial[: self.examples_kept].cpu()
+        for attack, cells in self.rivals.items():
+            self.apart[attack].update(logits, [judged[label] for label in cells], labels)
 
     def finish(self) -> tuple[dict[str, float], dict[str, Any]]:
-        scalars, results = {}, {}
+        scalars = {f"{attack}/disagreement": float(x.compute()) for attack, x in self.apart.items()}
+        results = {}
         for cell in self.cells:
             counts = self.metrics[cell.label].results()
             scalars[f"{cell.label}/asr"] = counts["asr"]

@@ -146,7 +146,7 @@ class _Search:
             self.attempt(half)
 
     def attempt(self, place: int) -> None:
-        factor = 2 ** (place / 2)
+        factor = round(2 ** (place / 2), 4)  # no more digits than a name can bear
         try:
             estimator = self.estimator.wider(factor) if place else self.estimator
         except ValueError:  # RGA's beta has an end

@@ -56,10 +56,9 @@ def test_diverged(accuracy: float, best: float, epoch: int, expected: bool) -> N
 
 
 def test_masked() -> None:
-    assert masked({"STBP": 0.4, "RGA": 0.61})
-    assert not masked({"STBP": 0.41, "RGA": 0.6})
-    assert not masked({"RGA": 0.9})
-    assert not masked({})
+    assert masked(0.11)
+    assert not masked(0.1)
+    assert not masked(NAN)
 
 
 METRICS = {
@@ -67,6 +66,7 @@ METRICS = {
     "val/loss": 1.0,
     "val/FGSM(eps=0.01)/STBP/asr": 0.2,
     "val/FGSM(eps=0.01)/RGA/asr": 0.3,
+    "val/FGSM(eps=0.01)/disagreement": 0.02,
     "val/PGD(eps=0.01)/STBP/asr": 0.95,
     "val/PGD(eps=0.01)/RGA/asr": 0.97,
     "val/PGD(eps=0.01)/RGA x2/asr": 0.1,
@@ -89,7 +89,12 @@ def test_alarms() -> None:
     found = alarms(METRICS, best, 10, 3, adversarial=True)
     assert found == {"catastrophic_overfitting": "success of FGSM 30%, of PGD 97%"}
     assert not alarms(METRICS, best, 10, 3, adversarial=False)
-    masking = {**METRICS, "val/acc": 0.1, "val/FGSM(eps=0.01)/RGA/asr": 0.9}
+    masking = {
+        **METRICS,
+        "val/acc": 0.1,
+        "val/FGSM(eps=0.01)/RGA/asr": 0.9,
+        "val/FGSM(eps=0.01)/disagreement": 0.55,
+    }
     found = alarms(masking, best, 10, 3, adversarial=True)
     assert found == {
         "divergence": "val/acc 10.0% with 10 classes",
