@@ -6,7 +6,7 @@
 
 The network is a checkpoint of `fit` or `convert`. Each library searches from a random start of its
 own, for one restart and the last iterate; whatever it returns is checked against the budget, and
-judged on the network itself.
+judged on the network itself. How far two of them are apart is judged image by image.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor
 
 import snn_lightning.data
 from snn_lightning import PGD, RGA, SNN, STBP, SNNClassifier, seeded
+from snn_lightning.evaluation.paired import Paired
 
 Search = Callable[[SNN, Tensor, Tensor], Tensor]
 
@@ -44,13 +45,12 @@ def main() -> None:
     searches = libraries(args)
     print(f"PGD-{args.steps}, eps {args.eps:.4f}, step size {args.step_size:.4f}, one restart")
     for gradient in (STBP(), RGA()):
-        correct = dict.fromkeys(["clean", *searches], 0)
-        total = 0
+        correct: dict[str, list[bool]] = {name: [] for name in ("clean", *searches)}
         for index, (images, labels) in enumerate(data.test_dataloader()):
-            images, total = images.float() / 255, total + len(labels)
+            images = images.float() / 255
             with torch.no_grad():
                 clean = snn(images).argmax(1) == labels
-            correct["clean"] += int(clean.sum())
+            correct["clean"] += clean.tolist()
             for name, search in searches.items():
                 np.random.seed(index)  # noqa: NPY002 (ART draws from the global generator)
                 with seeded(0, index):
@@ -59,9 +59,19 @@ def main() -> None:
                     raise RuntimeError(f"{name} left the budget")
                 with torch.no_grad():
                     robust = snn(adversarial).argmax(1) == labels
-                correct[name] += int((clean & robust).sum())
-        shares = ", ".join(f"{name} {100 * n / total:.2f} %" for name, n in correct.items())
-        print(f"{type(gradient).__name__} view, accuracy on n = {total}: {shares}", flush=True)
+                correct[name] += (clean & robust).tolist()
+        total = len(correct["clean"])
+        shares = [f"{name} {100 * sum(found) / total:.2f} %" for name, found in correct.items()]
+        print(f"{type(gradient).__name__} view, accuracy on n = {total}: {', '.join(shares)}")
+        ours, *others = searches
+        for name in others:
+            apart = Paired.of(correct[name], correct[ours])
+            low, high = apart.interval()
+            print(
+                f"  {name} - {ours}: {100 * apart.difference:+.2f} points "
+                f"(95 %: {100 * low:+.2f} to {100 * high:+.2f}, p = {apart.p_value:.2g})",
+                flush=True,
+            )
 
 
 def libraries(args: argparse.Namespace) -> dict[str, Search]:
