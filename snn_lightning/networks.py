@@ -20,6 +20,11 @@ class Conv2d(nn.Conv2d):
     """torch's, which on the CPU takes the faster algorithm where there is one."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        shortcut = self.kernel_size == (1, 1) and self.stride == (2, 2) and self.padding == (0, 0)
+        if shortcut and self.in_channels < 16 and self.groups == 1 and input.device.type == "cpu":
+            # The same pixels. On the strided convolution's way back oneDNN writes past its buffer
+            # where there are few channels (uxlfoundation/oneDNN#6035: fewer than 8, or 16).
+            return nn.functional.conv2d(input[..., ::2, ::2], weight, bias)
         plain = self.stride == self.padding == self.dilation == (1, 1)
         plain = plain and self.groups == 1 and self.padding_mode == "zeros"
         if plain and winograd.suits(input, weight):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -291,6 +295,36 @@ def test_resnet17_starts_as_in_the_authors_code() -> None:
             is_uniform(weight, fan_in)
             assert (bias is None) == isinstance(part, nn.Conv2d)
             assert bias is None or (bias != 0).any()
+
+
+STRIDED = """
+import torch
+from snn_lightning.networks import Conv2d
+torch.manual_seed(0)
+for channels in range(1, 18):
+    ours = Conv2d(channels, 4, 1, stride=2, bias=False).to(memory_format=torch.channels_last)
+    images = torch.rand(8, channels, 32, 32).to(memory_format=torch.channels_last).requires_grad_()
+    double = ours.weight.detach().double().contiguous().requires_grad_()
+    theirs = torch.einsum("oc,nchw->nohw", double[..., 0, 0], images.double()[..., ::2, ::2])
+    for _ in range(20):
+        grad = torch.rand(8, 4, 16, 16)
+        found = ours(images)
+        got = torch.autograd.grad(found, [images, ours.weight], grad)
+        expected = torch.autograd.grad(theirs, [images, double], grad.double(), retain_graph=True)
+        for a, b in zip((found, *got), (theirs, *expected)):
+            torch.testing.assert_close(a.double(), b.double(), rtol=1e-4, atol=1e-3)
+print("whole")
+"""
+
+
+def test_strided_shortcuts_of_few_channels_keep_to_their_memory() -> None:
+    """In a process of its own: oneDNN's kernel for them breaks the heap, and perhaps later."""
+    done = subprocess.run(
+        [sys.executable, "-c", STRIDED],
+        env={**os.environ, "MALLOC_CHECK_": "3", "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent,
+    )  # fmt: skip
+    assert done.stdout.strip() == "whole", done.stderr[-2000:]
 
 
 def test_resnet17_takes_checkpoints_with_biases() -> None:
