@@ -10,8 +10,9 @@ from torch import Tensor
 from snn_lightning.attacks import FGSM, PGD, Attack
 from snn_lightning.callbacks.evaluation import Evaluation
 from snn_lightning.classifier import SNNClassifier
-from snn_lightning.evaluation.grid import grid
-from snn_lightning.gradients import RGA, STBP, GradientEstimator
+from snn_lightning.evaluation.grid import Cell, grid
+from snn_lightning.evaluation.width import WidthSearch, searched
+from snn_lightning.gradients import RGA, STBP, GradientEstimator, Searched
 from snn_lightning.metrics import AttackSuccessRate, Disagreement
 from snn_lightning.seeding import CRAFT, JUDGE, seeded
 
@@ -63,6 +64,9 @@ class AttackEvaluation(Evaluation):
     {attack}/{gradient}/asr and .../robust_acc, and where an attack has several estimators
     {attack}/disagreement: by how much their success rates differ at least (`Disagreement`).
 
+    A `Searched` estimator is searched anew each time, on the first validation images, which are
+    also among those that are measured: what it breaks there is slightly overstated.
+
     Args:
         attacks: None: the paper's FGSM and PGD (eps 2.55/255, 5 steps of 2/255).
         gradients: None: STBP with the triangle, and RGA.
@@ -108,6 +112,18 @@ class AttackEvaluation(Evaluation):
             for attack, cells in self.rivals.items()
         }
         self.examples = {}
+        self.found, self.searches = self._search(module)
+
+    def _search(self, module: SNNClassifier) -> tuple[list[Cell], dict[str, WidthSearch]]:
+        """The same on every process."""
+        samples = [x.gradient.samples for x in self.cells if isinstance(x.gradient, Searched)]
+        if not samples:
+            return self.cells, {}
+        split = module.trainer.datamodule.splits["val"]  # type: ignore[attr-defined]
+        images, labels = split[torch.arange(min(max(samples), len(split)))]
+        images, labels = images.to(module.device).float() / 255, labels.to(module.device)
+        with torch.inference_mode(False), module.trainer.precision_plugin.forward_context():
+            return searched(self.cells, module.snn, images, labels, self.seed)
 
     def measure(
         self,
@@ -118,7 +134,7 @@ class AttackEvaluation(Evaluation):
         key: tuple[int, ...],
     ) -> None:
         first, judged = not self.examples, {}
-        for cell in self.cells:
+        for cell in self.found:
             # Every cell meets the same draws: cells differ in what they are, not in their luck.
             with seeded(*key, CRAFT):
                 adversarial = cell.craft(module.snn, images, labels)
@@ -133,8 +149,8 @@ class AttackEvaluation(Evaluation):
 
     def finish(self) -> tuple[dict[str, float], dict[str, Any]]:
         scalars = {f"{attack}/disagreement": float(x.compute()) for attack, x in self.apart.items()}
-        results = {}
-        for cell in self.cells:
+        results: dict[str, Any] = {}
+        for cell in self.found:
             counts = self.metrics[cell.label].results()
             scalars[f"{cell.label}/asr"] = counts["asr"]
             scalars[f"{cell.label}/robust_acc"] = counts["robust_acc"]
@@ -144,6 +160,8 @@ class AttackEvaluation(Evaluation):
                 "extension": cell.extension,
                 **counts,
             }
+            if cell.label in self.searches:
+                results[cell.label]["search"] = self.searches[cell.label].plain()
         return scalars, results
 
 

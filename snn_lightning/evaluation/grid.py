@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from torch import Tensor
 
 from snn_lightning.attacks import Attack
-from snn_lightning.gradients import GradientEstimator
+from snn_lightning.gradients import GradientEstimator, Searched
 from snn_lightning.snn import SNN
 
 
@@ -74,7 +74,16 @@ def grid(
 
 
 def labels(objects: Sequence[object]) -> list[str]:
-    """Short distinct names: the class, and the fields in which members of one class differ."""
+    """Short distinct names: the class, and the fields in which members of one class differ.
+
+    A * after an estimator: its width is searched.
+    """
+    plain = iter(_names([x for x in objects if not isinstance(x, Searched)]))
+    wide = iter(_names([x.estimator for x in objects if isinstance(x, Searched)]))
+    return [f"{next(wide)}*" if isinstance(x, Searched) else next(plain) for x in objects]
+
+
+def _names(objects: Sequence[object]) -> list[str]:
     names = []
     for item in objects:
         peers = [peer for peer in objects if type(peer) is type(item)]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from snn_lightning.attacks import PGD, Attack, Counted, Linf, Norm, UntilBroken
+from snn_lightning.evaluation.grid import Cell
 from snn_lightning.evaluation.judge import decide
 from snn_lightning.evaluation.paired import Paired
 from snn_lightning.gradients import GradientEstimator, Searched
@@ -177,30 +178,28 @@ class _Search:
         return self.tried[self.place()]
 
 
-def resolved(
-    gradients: Sequence[GradientEstimator],
-    attacks: Sequence[Attack],
-    snn: SNN,
-    images: Tensor,
-    labels: Tensor,
-    seed: int = 0,
-) -> tuple[list[GradientEstimator], list[WidthSearch]]:
-    """A set of estimators with each `Searched` one found, none twice; and the searches.
+def searched(
+    cells: Sequence[Cell], snn: SNN, images: Tensor, labels: Tensor, seed: int = 0
+) -> tuple[list[Cell], dict[str, WidthSearch]]:
+    """The cells with every `Searched` estimator found; and the searches, by the cells' labels.
 
-    They are for the budget of the first attack that asks for a gradient. `images` and `labels` are
-    the validation images, of which each search takes the first that it asks for.
+    Cells of one budget share a search; those of a substitute search on it. `images` and `labels`
+    are validation images, of which each search takes the first that it asks for.
     """
-    budget = next((attack for attack in attacks if attack.uses_gradient), None)
-    found: list[GradientEstimator] = []
-    searches = []
-    for gradient in gradients:
-        if isinstance(gradient, Searched) and budget is not None:
+    known: dict[tuple[str, ...], WidthSearch] = {}
+    found, searches = [], {}
+    for cell in cells:
+        gradient, attack = cell.gradient, cell.attack
+        if not isinstance(gradient, Searched):
+            found.append(cell)
+            continue
+        source = cell.substitute or snn
+        key = repr(gradient), repr(attack.eps), repr(attack.norm), str(id(source))
+        if key not in known:
             few = images[: gradient.samples], labels[: gradient.samples]
-            search = search_width(snn, *few, gradient.estimator, budget.eps, budget.norm, seed=seed)
-            searches.append(search)
-            gradient = search.chosen
-        elif isinstance(gradient, Searched):
-            gradient = gradient.estimator
-        if gradient not in found:
-            found.append(gradient)
+            known[key] = search_width(
+                source, *few, gradient.estimator, attack.eps, attack.norm, seed=seed
+            )
+        searches[cell.label] = known[key]
+        found.append(replace(cell, gradient=known[key].chosen))
     return found, searches

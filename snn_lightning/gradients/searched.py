@@ -24,7 +24,7 @@ class Searched(GradientEstimator):
     """
 
     estimator: GradientEstimator = field(default_factory=STBP)
-    samples: int = 128
+    samples: int = 256
 
     def __post_init__(self) -> None:
         if self.samples < 1:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 from toys import Below
 
-from snn_lightning import FGSM, PGD, STBP, Direct, SNNClassifier, Triangle
+from snn_lightning import FGSM, PGD, STBP, Direct, Searched, SNNClassifier, Triangle
 from snn_lightning.attacks import UniformNoise
 from snn_lightning.callbacks import AttackEvaluation
 from snn_lightning.evaluation.paired import Paired
@@ -46,3 +50,31 @@ def test_estimators_are_compared_on_the_same_images(module: SNNClassifier) -> No
         20,
         20,
     ]
+
+
+def test_a_searched_estimator_is_searched_each_time(module: SNNClassifier) -> None:
+    watch = AttackEvaluation(
+        [PGD(eps=0.2, step_size=0.1, random_start=False)], [STBP(), Searched()], [1]
+    )
+    images, labels = torch.full((24, 1, 1, 1), 128, dtype=torch.uint8), torch.zeros(24).long()
+    module._trainer = SimpleNamespace(
+        datamodule=SimpleNamespace(splits={"val": TensorDataset(images, labels)}),
+        precision_plugin=SimpleNamespace(forward_context=nullcontext),
+    )
+    asked, sizes = images.float() / 255, []
+    for distance in (1.5, 0.4):  # as training goes on
+        module.snn.network.stages[0].affine[1].bias.data.fill_(4 - 5 - distance)
+        with torch.no_grad():
+            logits = module.snn(asked)
+        watch.start(module)
+        watch.measure(module, asked, labels, logits, (0, 1, 0))
+        scalars, results = watch.finish()
+        sizes.append(len(scalars))
+        wide = distance == 1.5
+        assert scalars["PGD/STBP/asr"] == (0 if wide else 1)
+        assert scalars["PGD/STBP*/asr"] == 1
+        chosen = STBP(Triangle(2.0)) if wide else STBP()
+        assert results["PGD/STBP*"]["gradient"] == repr(chosen)
+        assert results["PGD/STBP*"]["search"]["chosen"] == repr(chosen)
+        assert results["PGD/STBP*"]["search"]["images"] == 24
+    assert sizes[0] == sizes[1]  # the columns of a log stay

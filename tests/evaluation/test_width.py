@@ -35,8 +35,9 @@ from snn_lightning import (
     Triangle,
 )
 from snn_lightning.attacks import UniformNoise
+from snn_lightning.evaluation.grid import grid
 from snn_lightning.evaluation.paired import Paired
-from snn_lightning.evaluation.width import resolved, search_width
+from snn_lightning.evaluation.width import search_width, searched
 from snn_lightning.gradients import GradientEstimator
 
 
@@ -195,18 +196,30 @@ def test_what_has_no_width_is_refused(
 
 
 def test_a_set_with_searched_estimators(images: Tensor, labels: Tensor) -> None:
-    snn = toy([1.5])
-    asked = [STBP(), Searched(STBP()), RGA(), Searched(STBP(), samples=4)]
-    attacks = [UniformNoise(eps=0.5), FGSM(eps=0.2)]
-    found, searches = resolved(asked, attacks, snn, images, labels)
-    assert found == [STBP(), STBP(Triangle(2.0)), RGA()]  # four images keep STBP(), listed already
-    assert [search.images for search in searches] == [40, 4]
-    found, searches = resolved(asked, [UniformNoise()], snn, images, labels)
-    assert (found, searches) == ([STBP(), RGA()], [])
-    far = resolved([Searched()], [PGD(eps=0.2, norm=L2())], snn, images, labels)[1][0]
-    assert far.chosen == STBP(Triangle(2.0))
-    near = resolved([Searched()], [PGD(eps=0.1)], snn, images, labels)[1][0]
-    assert near.chosen == STBP()  # nothing can be broken within this budget
+    attacks = [FGSM(eps=0.2), PGD(eps=0.2), FGSM(eps=0.1), FGSM(eps=0.2, norm=L2()), UniformNoise()]
+    gradients = [STBP(), Searched(STBP()), RGA(), Searched(HART(), samples=4)]
+    cells = grid(attacks, gradients)
+    found, searches = searched(cells, toy([1.5]), images, labels)
+    assert [cell.label for cell in found] == [cell.label for cell in cells]
+    for cell, before in zip(found, cells, strict=True):
+        name = before.label.partition("/")[2]
+        assert (cell.label in searches) is name.endswith("*")
+        if name == "STBP*":  # within eps = 0.1 nothing can be broken
+            wide = before.attack.eps == 0.2
+            assert cell.gradient == (STBP(Triangle(2.0)) if wide else STBP())
+        elif name == "HART*":
+            assert cell.gradient == HART()  # four images are too few
+        else:
+            assert cell == before
+    ours = [search for label, search in searches.items() if label.endswith("STBP*")]
+    assert len(ours) == 4
+    assert len({id(search) for search in ours}) == 3  # FGSM and PGD share one
+    assert {search.images for search in ours} == {40}
+    black = grid([FGSM(eps=0.3)], [Searched()], substitute=toy([2.5]))  # sees further than needed
+    found, _ = searched(black, toy([0.9]), images, labels)
+    assert [cell.gradient for cell in found] == [STBP(), STBP(Triangle(2.8284))]
+    with pytest.raises(ValueError, match="listed twice"):
+        grid(attacks, [Searched(), Searched(samples=5)])
 
 
 def test_unsearched_there_is_no_gradient(images: Tensor) -> None:
