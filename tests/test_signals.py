@@ -65,6 +65,38 @@ def test_training_stops_after_the_batch_and_goes_on_to_the_last_bit(
             assert torch.equal(ours["state_dict"][key], value), key
 
 
+@pytest.mark.parametrize(
+    ("options", "call", "saved"),
+    [  # inside the first accumulation of an epoch; and between two epochs, after an error
+        (["--trainer.accumulate_grad_batches", "2"], 4, 2),
+        (["--trainer.max_steps", "7"], None, 4),
+    ],
+    ids=["between the batches of a step", "with max_steps"],
+)
+def test_it_goes_on_where_lightning_would_not(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], call: int | None, saved: int
+) -> None:
+    main([*FIT, *options, "--name", "whole"])
+    with monkeypatch.context() as patch:
+        if call is None:
+            patch.setattr(SNNClassifier, "on_train_epoch_start", fail_in_the_second_epoch)
+            assert exit_code(*FIT, *options, "--name", "run") == 1
+        else:
+            sent(patch, "training_step", call, signal.SIGTERM)
+            assert exit_code(*FIT, *options, "--name", "run") == 143
+    assert weights("run")["global_step"] == saved
+    main(["fit", "--ckpt_path", "runs/run/version_0/checkpoints/last.ckpt"])
+    ours, whole = weights("run"), weights("whole")
+    assert ours["global_step"] == whole["global_step"]
+    for key, value in whole["state_dict"].items():
+        assert torch.equal(ours["state_dict"][key], value), key
+
+
+def fail_in_the_second_epoch(module: SNNClassifier) -> None:
+    if module.current_epoch == 1:
+        raise RuntimeError("as asked")
+
+
 def test_a_second_ctrl_c_ends_at_once_and_saves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     sent(monkeypatch, "training_step", 5, signal.SIGINT, signal.SIGINT)
     assert exit_code(*FIT, "--name", "run") == 130

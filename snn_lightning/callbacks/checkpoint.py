@@ -9,7 +9,9 @@ import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor
 
 from snn_lightning.files import whole
 
@@ -37,6 +39,7 @@ class LastCheckpoint(ModelCheckpoint):
     """
 
     training = False  # whether the training loop runs
+    gradients: dict[str, Tensor] | None = None  # of the checkpoint that is gone on with
 
     def __init__(self) -> None:
         super().__init__(
@@ -46,9 +49,29 @@ class LastCheckpoint(ModelCheckpoint):
             save_on_exception=True,
         )
 
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        done = trainer.fit_loop.batch_idx + 1
+        if done % trainer.accumulate_grad_batches and done < trainer.num_training_batches:
+            # between two steps of the optimizer: what has been accumulated is part of the state
+            named = pl_module.named_parameters()
+            checkpoint["gradients"] = {name: p.grad for name, p in named if p.grad is not None}
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self.gradients = checkpoint.get("gradients")
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self.training = True
+        if self.gradients is not None:
+            for name, parameter in pl_module.named_parameters():
+                if (gradient := self.gradients.get(name)) is not None:
+                    parameter.grad = gradient.to(parameter)
+            self.gradients = None
+        _begin_epoch(trainer.fit_loop)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
@@ -58,3 +81,18 @@ class LastCheckpoint(ModelCheckpoint):
         self.training = False
         if isinstance(exception, SIGTERMException):  # raised between two batches
             super().on_exception(trainer, pl_module, exception)
+
+
+def _begin_epoch(loop: Any) -> None:
+    """Let a run that is resumed between two epochs begin the next one.
+
+    With max_steps, Lightning (2.6) takes every checkpoint for one inside an epoch, and counts an
+    epoch without a batch: the order of the data is then another's, and the run ends too early.
+    """
+    epochs = loop.epoch_progress.current
+    if loop.restarting and epochs.ready == epochs.started == epochs.processed:
+        epochs.completed = epochs.processed
+        _Loop.restarting.fset(loop, False)  # type: ignore[attr-defined]
+        loop.reset_restart_stage()
+        loop.epoch_loop.reset_restart_stage()
+        loop.epoch_loop.val_loop.reset_restart_stage()
