@@ -11,6 +11,7 @@ import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
@@ -113,6 +114,10 @@ class SNNClassifier(L.LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         return self.snn(images)
 
+    def setup(self, stage: str) -> None:
+        """Raise ValueError for a precision or a strategy under which the results would be wrong."""
+        require_supported(self.trainer)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
         # by the batch, not one after another: a resumed run draws what an uninterrupted one draws,
@@ -168,6 +173,25 @@ class SNNClassifier(L.LightningModule):
             scheduler.total_steps = max(1, int(self.trainer.estimated_stepping_batches))
             return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
         return [optimizer], [{"scheduler": scheduler, "monitor": "val/loss"}]
+
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+
+def require_supported(trainer: L.Trainer) -> None:
+    """Raise ValueError for a trainer's precision or strategy that a spiking network cannot take."""
+    precision, strategy = str(trainer.precision), trainer.strategy
+    if precision not in PRECISIONS:
+        # images and weights would be of different types, and a membrane in 16 bits loses its leak
+        raise ValueError(
+            f"trainer.precision {precision} is not supported: give one of {', '.join(PRECISIONS)}"
+        )
+    # DeepSpeed's is a case of DDP's. Views, objectives and callbacks use the whole weights.
+    if isinstance(strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
+        raise ValueError(
+            f"{type(strategy).__name__} splits the weights, of which attacks, RAT and the "
+            "callbacks need all: give --trainer.strategy ddp"
+        )
 
 
 def load_checkpoint(path: str) -> dict[str, Any]:

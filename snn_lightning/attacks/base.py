@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
@@ -83,9 +84,9 @@ class Attack:
         """Gradient (N, *) of what this attack raises, that value (N,), and the logits (N, K)."""
         images = images.detach().requires_grad_()
         logits = model(images)
-        value = self.raised(loss, logits, labels)
-        # on the input alone: `.backward()` would also fill the parameters' .grad
-        (gradient,) = torch.autograd.grad(value.sum(), images)
+        gradient, value = input_gradient(
+            images, logits, lambda logits: self.raised(loss, logits, labels)
+        )
         require_finite(gradient, "gradient")
         return gradient, value.detach(), logits.detach()
 
@@ -106,6 +107,26 @@ class Attack:
     def succeeded(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Whether each sample is where the attack wants it: (N, K), (N,) -> bool (N,)."""
         return (logits.argmax(1) == labels) == self.targeted
+
+
+def input_gradient(
+    images: Tensor, logits: Tensor, loss: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Gradient (N, *) for the images of the summed loss of their logits (N, K), and the loss (N,).
+
+    In float16 each sample's gradient passes through the network as large as 1, and is scaled back
+    behind it: that of a confident network is below the smallest float16, and would vanish.
+    """
+    if logits.dtype is not torch.float16:
+        value = loss(logits)
+        # on the input alone: `.backward()` would also fill the parameters' .grad
+        return torch.autograd.grad(value.sum(), images)[0], value
+    outputs = logits.detach().float().requires_grad_()
+    value = loss(outputs)
+    (pull,) = torch.autograd.grad(value.sum(), outputs)
+    size = pull.abs().amax(1, keepdim=True).clamp(min=torch.finfo(pull.dtype).tiny)
+    (gradient,) = torch.autograd.grad(logits, images, (pull / size).to(logits.dtype))
+    return gradient * size.view(-1, *[1] * (images.dim() - 1)), value
 
 
 def require_finite(value: Tensor, name: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from snn_lightning.attacks import CrossEntropy, ExpectationOverTransformation
+from snn_lightning.attacks.base import input_gradient
 from snn_lightning.encoders import Poisson
 from snn_lightning.evaluation.grid import Cell
 from snn_lightning.snn import SNN
@@ -36,6 +39,6 @@ def zero_gradient(cell: Cell, snn: SNN, images: Tensor, labels: Tensor) -> Tenso
     view = cell.view(snn)
     with torch.enable_grad():
         images = images.detach().clone().requires_grad_()
-        loss = CrossEntropy()(view(images), labels).sum()
-        (gradient,) = torch.autograd.grad(loss, images)
+        loss = partial(CrossEntropy(), labels=labels)
+        gradient, _ = input_gradient(images, view(images), loss)
     return (gradient.flatten(1) == 0).all(1)

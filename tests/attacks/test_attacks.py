@@ -18,13 +18,17 @@ from snn_lightning import (
     PGD,
     RGA,
     SNN,
+    STBP,
     Attack,
     Linf,
     attacks,
     evaluation_view,
     seeded,
 )
-from snn_lightning.attacks import check_adversarial
+from snn_lightning.attacks import CrossEntropy, check_adversarial
+from snn_lightning.evaluation.grid import Cell
+from snn_lightning.evaluation.judge import zero_gradient
+from snn_lightning.gradients import ASSG, GradientEstimator
 
 
 def concrete_attacks(base: type[Attack] = Attack) -> set[type[Attack]]:
@@ -227,3 +231,37 @@ def test_an_attack_takes_any_module() -> None:
     assert torch.equal(adversarial, attack(copy.deepcopy(model).eval(), images, labels))
     assert model.training
     assert torch.equal(evaluation_view(model)(images), copy.deepcopy(model).eval()(images))
+
+
+@pytest.mark.parametrize("gradient", [STBP(), RGA(), ASSG()], ids=repr)
+def test_confident_networks_are_attacked_in_float16(gradient: GradientEstimator) -> None:
+    """Their gradients, below the smallest float16, are those of float32, and none vanishes."""
+    snn, images, _ = make_snn()
+    snn = snn.replace(gradient=gradient)
+    layer = snn.network.readout
+    with torch.no_grad():
+        layer.weight *= 60
+        layer.bias *= 60
+        labels = snn(images).argmax(1)
+    exact, _, logits = FGSM().gradient(snn, images, labels, CrossEntropy())
+    sizes = exact.flatten(1).abs().amax(1)
+    assert sizes.min() < 1e-15
+    assert logits.softmax(1).amax(1).max() == 1
+    with torch.autocast("cpu", torch.float16):
+        half, _, logits = FGSM().gradient(snn, images, labels, CrossEntropy())
+        zero = zero_gradient(Cell("a", FGSM(), gradient), snn, images, labels)
+    assert logits.dtype is torch.float16
+    assert not zero.any()
+    for ours, theirs in zip(half.flatten(1), exact.flatten(1), strict=True):
+        ours, theirs = ours.double(), theirs.double()
+        assert (ours - theirs).norm() < 0.3 * theirs.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_elsewhere_the_gradient_is_autograds_to_the_last_bit(dtype: torch.dtype) -> None:
+    snn, images, labels = make_snn()
+    snn, images = snn.to(dtype), images.to(dtype)
+    found, _, _ = FGSM().gradient(snn, images, labels, CrossEntropy())
+    images = images.requires_grad_()
+    loss = nn.functional.cross_entropy(snn(images), labels, reduction="sum")
+    assert torch.equal(found, torch.autograd.grad(loss, images)[0])

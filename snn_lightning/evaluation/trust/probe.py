@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from snn_lightning.attacks import PGD, CrossEntropy
+from snn_lightning.attacks.base import input_gradient
 from snn_lightning.encoders import Poisson
 from snn_lightning.evaluation.grid import Cell
 from snn_lightning.evaluation.judge import craft, decide
@@ -75,8 +77,8 @@ def backward(sample: Sample, gradient: GradientEstimator) -> Pass:
     with sample.stream(CLEAN), torch.enable_grad():
         images = sample.images.clone().requires_grad_()
         logits = view(images)
-        loss = CrossEntropy()(logits, sample.labels).sum()
-        return Pass(logits.detach(), torch.autograd.grad(loss, images)[0])
+        slope, _ = input_gradient(images, logits, partial(CrossEntropy(), labels=sample.labels))
+        return Pass(logits.detach(), slope)
 
 
 def not_finite(logits: Tensor, passes: Mapping[str, Pass]) -> list[str]:
