@@ -25,6 +25,8 @@ from torch import Tensor
 
 from snn_lightning.seeding import MIXERS, STEP, digest
 
+BLOCK = 2**15  # numbers
+
 
 class _Streams:
     """One stream an image, at its present position."""
@@ -32,8 +34,8 @@ class _Streams:
     def __init__(self, state: Tensor) -> None:
         self.state = state  # (N,) int64
 
-    def bits(self, shape: Sequence[int], dim: int, device: torch.device) -> Tensor:
-        """64 random bits an entry, in int64; the images are along `dim`."""
+    def bits(self, count: int, shape: Sequence[int], dim: int, device: torch.device) -> Tensor:
+        """`count` < 64 random bits an entry, in int64; the images are along `dim`."""
         if shape[dim] != len(self.state):
             raise ValueError(
                 f"{shape[dim]} images draw from {len(self.state)} streams: give `streams` an id "
@@ -42,10 +44,16 @@ class _Streams:
         self.state = self.state.to(device)
         one, each = list(shape), [1] * len(shape)
         one[dim], each[dim] = 1, -1
-        count = torch.Size(one).numel()
-        ahead = torch.arange(1, count + 1, device=device).mul_(_signed(STEP)).view(one)
-        drawn = _mix(self.state.view(each) + ahead)
-        self.state = self.state + _signed(count * STEP)
+        entries = torch.Size(one).numel()
+        ahead = torch.arange(1, entries + 1, device=device).mul_(_signed(STEP)).view(one)
+        drawn = torch.empty(tuple(shape), dtype=torch.int64, device=device)
+        # a few images at a time, which stay in a CPU's cache: three times as fast there
+        some = max(1, BLOCK // max(1, entries)) if device.type == "cpu" else max(1, shape[dim])
+        for part, state in zip(drawn.split(some, dim), self.state.split(some), strict=True):
+            torch.bitwise_and(
+                _mix(state.view(each) + ahead) >> (64 - count), 2**count - 1, out=part
+            )
+        self.state = self.state + _signed(entries * STEP)
         return drawn
 
 
@@ -88,7 +96,7 @@ def among(rows: Tensor) -> Iterator[None]:
     with _drawing_from(part):
         yield
     state = whole.state.to(part.state.device, copy=True)
-    state[rows] = part.state
+    state[rows.to(state.device)] = part.state
     whole.state = state
 
 
@@ -117,7 +125,7 @@ def uniform(
     if _current is None:
         return torch.empty(shape, dtype=like.dtype, device=like.device).uniform_(low, high)
     digits = _digits(like.dtype)
-    whole = _shifted(_current.bits(shape, dim, like.device), 64 - digits)
+    whole = _current.bits(digits, shape, dim, like.device)
     return whole.to(like.dtype).mul_((high - low) * 2.0**-digits).add_(low)
 
 
@@ -130,7 +138,7 @@ def normal(like: Tensor) -> Tensor:
         return torch.randn_like(like)
     exact = torch.promote_types(like.dtype, torch.float32)  # erfinv of a coarse number is coarser
     digits = _digits(exact) - 1  # one for the half
-    whole = _shifted(_current.bits(like.shape, 0, like.device), 64 - digits).to(exact)
+    whole = _current.bits(digits, like.shape, 0, like.device).to(exact)
     centred = whole.add_(0.5).mul_(2.0 ** (1 - digits)).sub_(1)  # in (-1, 1), never at an end
     return centred.erfinv_().mul_(2**0.5).to(like.dtype)
 
@@ -139,7 +147,7 @@ def integers(high: int, shape: Sequence[int], device: torch.device) -> Tensor:
     """Integers (N, *) from 0 to `high` - 1, each equally likely; `high` is below 2^31."""
     if _current is None:
         return torch.randint(high, tuple(shape), device=device)
-    return _shifted(_current.bits(shape, 0, device), 33).mul_(high).bitwise_right_shift_(31)
+    return _current.bits(31, shape, 0, device).mul_(high).bitwise_right_shift_(31)
 
 
 def signs(shape: Sequence[int], like: Tensor) -> Tensor:
@@ -147,7 +155,7 @@ def signs(shape: Sequence[int], like: Tensor) -> Tensor:
     if _current is None:
         coins = torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(0.5)
     else:
-        coins = _shifted(_current.bits(shape, 0, like.device), 63).to(like.dtype)
+        coins = _current.bits(1, shape, 0, like.device).to(like.dtype)
     return coins.mul_(2).sub_(1)
 
 

@@ -210,3 +210,10 @@ def test_a_gpu_draws_what_a_cpu_draws() -> None:
             here = draw(torch.full((2, 300), 0.4))
         with streams([1, 2]):
             assert torch.equal(draw(torch.full((2, 300), 0.4, device="cuda")).cpu(), here)
+
+
+def test_no_image_is_no_trouble() -> None:
+    like = torch.empty(0, 3, 2)
+    with streams([], 1):
+        assert draws.uniform(like.shape, like).shape == draws.normal(like).shape == (0, 3, 2)
+        assert draws.integers(3, (0, 2), like.device).shape == (0, 2)

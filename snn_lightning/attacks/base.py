@@ -75,7 +75,11 @@ class Attack:
         return adversarial
 
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        """The search itself, with gradients enabled and the model in evaluation mode."""
+        """The search itself, with gradients enabled and the model in evaluation mode.
+
+        It asks the model about the whole batch at a time, in its order, and draws from
+        `snn_lightning.draws`, so that each image fares alike in any batch (see `UntilBroken`).
+        """
         raise NotImplementedError
 
     def gradient(

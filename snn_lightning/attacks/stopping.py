@@ -87,6 +87,11 @@ class _Watched(nn.Module):
         self.logits: Tensor | None = None  # the last of each image
 
     def forward(self, images: Tensor) -> Tensor:
+        if len(images) != len(self.labels):
+            raise ValueError(
+                f"{type(self.attack).__name__} asked about {len(images)} images of a batch of "
+                f"{len(self.labels)}: a search that is to be stopped asks about all of them"
+            )
         kept = (~self.broken[self.left]).nonzero()[:, 0]
         if len(kept) < len(self.left):  # now: the backward pass of the last batch is over
             keep_rows(self.model, kept)

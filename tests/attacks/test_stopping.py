@@ -145,6 +145,17 @@ def test_an_iterate_beyond_the_budget_breaks_nothing() -> None:
     assert (found - images).abs().max() <= 0.1
 
 
+def test_a_search_that_asks_about_some_images_alone_is_told() -> None:
+    class Partial(Attack):
+        def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+            model(images[:2])
+            return images
+
+    model, images, labels = smooth()
+    with pytest.raises(ValueError, match="Partial asked about 2 images of a batch of 40"):
+        UntilBroken(Partial())(model, images, labels)
+
+
 def test_a_break_must_show_without_a_gradient() -> None:
     class Estimate(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
