@@ -36,7 +36,7 @@ def whole(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _clean(path.parent)
+    clean(path.parent)
     partial, file = _open(path.parent, mode)
     try:
         with file:
@@ -70,7 +70,7 @@ def _open(folder: Path, mode: str) -> tuple[Path, IO[Any]]:
         file.close()
 
 
-def _clean(folder: Path) -> None:
+def clean(folder: Path) -> None:
     """Delete the partial files of dead writers: only a process that lives holds a lock."""
     if fcntl is None:
         return

@@ -18,7 +18,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from snn_lightning.files import whole
+from snn_lightning.files import clean, whole
 
 INIT_TIMEOUT = 15  # seconds until a run without a network goes on offline
 
@@ -113,8 +113,13 @@ class CSVLogger(loggers.CSVLogger):
 
 
 def claim(folder: Path) -> int:
-    """Make the next `folder/version_N`, which is then nobody else's; returns N."""
+    """Make the next `folder/version_N`, which is then nobody else's; returns N.
+
+    What killed runs left half written in the folders before it is deleted.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    for parts in (*folder.glob("version_*/"), *folder.glob("version_*/checkpoints/")):
+        clean(parts)
     names = (re.fullmatch(r"version_(\d+)", path.name) for path in folder.iterdir())
     number = 1 + max((int(name[1]) for name in names if name), default=-1)
     while True:

@@ -27,7 +27,7 @@ from snn_lightning.data import ImageFolder
 
 CONFIG = str(Path(__file__).parent.parent / "configs/quickstart.yaml")
 FIT = [
-    "fit", "--config", CONFIG, "--trainer.accelerator", "cpu", "--trainer.max_epochs", "4",
+    "fit", "--config", CONFIG, "--trainer.accelerator", "cpu", "--trainer.max_epochs", "3",
     "--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false",
     "--trainer.log_every_n_steps", "1", "--data.init_args.train_samples", "64",
     "--data.init_args.val_samples", "16", "--data.init_args.test_samples", "16",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
+import re
+import resource
 import shutil
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 from program import QUICK, UNWATCHED, last_error
 
+from snn_lightning.classifier import SNNClassifier
 from snn_lightning.cli import main
 from snn_lightning.loggers import CSVLogger, claim
 
@@ -19,11 +22,13 @@ FIT = ["fit", *QUICK, *UNWATCHED, "--attack_evaluation.batches", "0", "--name", 
 
 
 def test_a_claimed_folder_is_nobody_elses(tmp_path: Path) -> None:
-    (tmp_path / "version_7").mkdir()
+    (tmp_path / "version_7/checkpoints").mkdir(parents=True)
+    (tmp_path / "version_7/checkpoints/.half.partial").touch()
     (tmp_path / "version_x").mkdir()
     with multiprocessing.get_context("fork").Pool(4) as pool:
         numbers = pool.map(claim, [tmp_path] * 40)
     assert sorted(numbers) == list(range(8, 48))
+    assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_a_resumed_log_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
@@ -48,6 +53,27 @@ def test_a_failed_command_leaves_no_folder(capsys: pytest.CaptureFixture[str]) -
         main([*FIT, "--data.init_args.train_samples", "100000"])
     assert "train_samples is 100000" in last_error(capsys)
     assert not Path("runs/run").exists()
+
+
+def test_a_disk_that_fills_costs_nothing_that_was_saved(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(module: SNNClassifier) -> None:
+        if module.current_epoch == 1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, before[1]))
+
+    monkeypatch.setattr(SNNClassifier, "on_train_epoch_start", fill)
+    try:
+        with pytest.raises(SystemExit, match="1"):
+            main([*FIT, "--trainer.max_epochs", "2"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert re.search(r"cannot write: .*/checkpoints/\w+\.ckpt'", last_error(capsys))
+    folder = Path("runs/run/version_0/checkpoints")
+    assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 0
+    assert {path.name for path in folder.iterdir()} == {"best.ckpt", "last.ckpt"}
 
 
 def test_a_checkpoint_from_elsewhere_starts_a_run_of_its_own(
