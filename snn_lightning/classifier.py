@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jsonargparse
 import lightning as L
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
@@ -26,7 +25,14 @@ from snn_lightning.snn import SNN
 
 # Frozen dataclasses (estimators, surrogates, attacks, objectives) are chosen by class_path like any
 # other class, on the command line and in `load_from_checkpoint`, rather than read as fixed records.
-jsonargparse.set_parsing_settings(subclasses_enabled=["is_pure_dataclass"])
+try:
+    import jsonargparse
+    from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+
+    jsonargparse.set_parsing_settings(subclasses_enabled=["is_pure_dataclass"])
+except ImportError:  # without it there is no command line
+    OptimizerCallable = Callable[..., Optimizer]  # type: ignore[misc, assignment]
+    LRSchedulerCallable = Callable[[Optimizer], LRScheduler]  # type: ignore[misc, assignment]
 
 Batch = tuple[Tensor, Tensor]
 CHECKPOINT_KEY = "snn_lightning"  # in a checkpoint: the config, and the run, that made it

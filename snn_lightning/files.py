@@ -90,6 +90,21 @@ def _sync_folder(folder: Path) -> None:
             os.close(number)
 
 
+@contextlib.contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """One process at a time, also from other machines, where the file system can lock.
+
+    Elsewhere, and in a folder that cannot be written to, nothing is locked.
+    """
+    with contextlib.ExitStack() as stack:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                Path(folder).mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(Path(folder, ".lock").open("ab"))
+                fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
+        yield
+
+
 def write_text(path: str | Path, text: str) -> None:
     with whole(path, "w") as file:
         file.write(text)

@@ -23,8 +23,9 @@ class Conv2d(nn.Conv2d):
         shortcut = self.kernel_size == (1, 1) and self.stride == (2, 2) and self.padding == (0, 0)
         if shortcut and self.in_channels < 16 and self.groups == 1 and input.device.type == "cpu":
             # The same pixels. On the strided convolution's way back oneDNN writes past its buffer
-            # where there are few channels (uxlfoundation/oneDNN#6035: fewer than 8, or 16).
-            return nn.functional.conv2d(input[..., ::2, ::2], weight, bias)
+            # where there are few channels (uxlfoundation/oneDNN#6035: fewer than 8, or 16). A mean
+            # of one pixel keeps the layout both ways, as a slice does not.
+            return nn.functional.conv2d(nn.functional.avg_pool2d(input, 1, 2), weight, bias)
         plain = self.stride == self.padding == self.dilation == (1, 1)
         plain = plain and self.groups == 1 and self.padding_mode == "zeros"
         if plain and winograd.suits(input, weight):

@@ -32,6 +32,20 @@ sys.exit(f"imported {{loaded}}" if loaded else 0)
     assert done.returncode == 0, done.stderr
 
 
+def test_training_needs_no_command_line() -> None:
+    """A machine with torch, lightning and torchmetrics alone imports classifier and callbacks."""
+    code = """
+import sys
+for name in ("jsonargparse", "wandb", "tonic", "sklearn"):
+    sys.modules[name] = None
+import snn_lightning.callbacks, snn_lightning.classifier, snn_lightning.data
+from snn_lightning import VGG11, Direct, SNNClassifier
+SNNClassifier(Direct(2), VGG11(width=1/64))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-1000:]
+
+
 def test_every_public_name_is_there() -> None:
     assert sorted(set(snn_lightning.__all__)) == sorted(snn_lightning.__all__)
     for name in snn_lightning.__all__:

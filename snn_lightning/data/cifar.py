@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from snn_lightning.data.base import DataError, DataModule, Source, downloading
+from snn_lightning.files import locked
 
 
 class CIFAR10(DataModule):
@@ -40,7 +41,14 @@ class CIFAR10(DataModule):
         self.check_integrity = check_integrity
 
     def prepare_data(self) -> None:
-        """Checks every file and downloads the data if allowed and needed; DataError if it fails."""
+        """Checks every file and downloads the data if allowed and needed; DataError if it fails.
+
+        Nodes that share the folder take turns: none reads what another is still unpacking.
+        """
+        with locked(self.root):
+            self._prepare()
+
+    def _prepare(self) -> None:
         original = self._torchvision()
         problem = self._problem(self.check_integrity)
         if problem and self.download:

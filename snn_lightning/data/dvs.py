@@ -17,6 +17,7 @@ from snn_lightning.data.base import (
 )
 from snn_lightning.data.batches import stratified_order
 from snn_lightning.data.cache import ArrayCache, File, list_files, number_classes
+from snn_lightning.files import locked
 
 Bins = Literal["count", "time"]
 SENSOR = 128  # pixels a side
@@ -65,14 +66,15 @@ class CIFAR10DVS(DataModule):
 
     def prepare_data(self) -> None:
         """Downloads the recordings if there are none and bins them, unless that is done."""
-        # tonic's constructor downloads whenever the zip or some recordings are gone, so it is
-        # asked only when there is nothing at all.
-        if self.download and not self._list():
-            from tonic.datasets import CIFAR10DVS as Original
+        with locked(self.root):  # nodes that share it take turns
+            # tonic's constructor downloads whenever the zip or some recordings are gone, so it is
+            # asked only when there is nothing at all.
+            if self.download and not self._list():
+                from tonic.datasets import CIFAR10DVS as Original
 
-            archive = (Original.url, Original.filename, Original.file_md5, self.folder)
-            with downloading(f"{self.folder} holds no recordings", *archive):
-                Original(self.root)
+                archive = (Original.url, Original.filename, Original.file_md5, self.folder)
+                with downloading(f"{self.folder} holds no recordings", *archive):
+                    Original(self.root)
         self._cache(self._files()).write()
 
     def read(self) -> Source:

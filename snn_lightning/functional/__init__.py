@@ -6,7 +6,7 @@ CVPR 2023.
 """
 
 from snn_lightning.functional.coding import poisson, shuffle_spikes
-from snn_lightning.functional.dynamics import Fires, Reset, lif, lif_trace
+from snn_lightning.functional.dynamics import Fires, Reset, kernel_in_use, lif, lif_trace
 from snn_lightning.functional.rate import graft, rate_slope, replay
 from snn_lightning.kernels.layout import mean_step
 from snn_lightning.kernels.reference import SurrogateFn
@@ -16,6 +16,7 @@ __all__ = [
     "Reset",
     "SurrogateFn",
     "graft",
+    "kernel_in_use",
     "lif",
     "lif_trace",
     "mean_step",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -113,22 +114,61 @@ def _kernel(tensor: Tensor) -> ModuleType:
     return _fastest(tensor.device, tensor.dtype)
 
 
+def kernel_in_use(device: torch.device, dtype: torch.dtype) -> str:
+    """What computes the neurons of such tensors: "cpu", "triton", or "reference", the slow one."""
+    return _fastest(device, dtype).__name__.rpartition(".")[2]
+
+
 @cache
 def _fastest(device: torch.device, dtype: torch.dtype) -> ModuleType:
     """The kernel for such tensors where there is one and it works here; else the recursion.
 
-    It works if it fires as the recursion does, to the last bit, on a small problem.
+    It works if on a small problem it fires as the recursion does, to the last bit, and its
+    gradients are those of the recursion in float64 to rounding. A kernel that does not is warned
+    of, once, for it costs time.
     """
+    if device.type not in _KERNELS:
+        return reference
     current = torch.linspace(-1, 2, 4 * 1031, device=device).to(dtype).view(4, 1031)
-    neuron: tuple[Any, ...] = 0.9, 1.0, "hard", 0.25, True
     try:
         kernel = import_module(_KERNELS[device.type])
+        problem = _difference(kernel, current)
+    except Exception as error:  # no compiler or Triton, an old GPU, another type, ...
+        # a compiler's complaint is long, and its first line says enough
+        problem = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    if problem is None:
+        return kernel
+    name = str(dtype).removeprefix("torch.")
+    warnings.warn(
+        f"neurons of {name} on {device.type} run on the plain recursion, several times slower: "
+        f"{problem}",
+        stacklevel=2,
+    )
+    return reference
+
+
+def _difference(kernel: Any, current: Tensor) -> str | None:
+    """Where a kernel's results are not the recursion's, in words; None if nowhere."""
+
+    def surrogate(x: Tensor) -> Tensor:
+        return (1 - x.abs()).clamp(min=0)
+
+    neurons: list[tuple[reference.Reset, bool]] = [("hard", False), ("soft", True)]
+    for reset, detach in neurons:
         pairs: Any = zip(
-            kernel.forward(current, *neuron), reference.forward(current, *neuron), strict=True
+            kernel.forward(current, 0.9, 1.0, reset, 0.25, True),
+            reference.forward(current, 0.9, 1.0, reset, 0.25, True),
+            strict=True,
         )
-        return kernel if all(torch.equal(ours, theirs) for ours, theirs in pairs) else reference
-    except Exception:  # no kernel, compiler or Triton, an old GPU, ...: nothing is lost but time
-        return reference
+        (spikes, fired), (ours, x) = pairs
+        if not (torch.equal(spikes, fired) and torch.equal(ours, x)):
+            return "the fast kernel does not fire as it should"
+        ours = kernel.backward(x, current, 0.9, 1.0, reset, surrogate, detach)
+        double = x.double(), current.double()
+        theirs = reference.backward(*double, 0.9, 1.0, reset, surrogate, detach)
+        if not (ours.double() - theirs).norm() <= 0.02 * theirs.norm():
+            return "the fast kernel's gradients are wrong"
+    return None
 
 
 def _resolved(

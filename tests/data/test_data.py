@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -894,3 +896,33 @@ def test_dvs_that_is_missing_says_which_file_goes_where(
 def test_dvs_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CIFAR10DVS(**arguments)
+
+
+def test_nodes_that_share_a_folder_unpack_it_once(tmp_path: Path) -> None:
+    """The second one waits, and does not take the half that lies there for the whole."""
+    unpacked = []
+
+    class Slow:
+        url, filename, tgz_md5, base_folder = "", "", "", "batches"
+        train_list = (("first", None), ("second", None))
+        test_list: tuple = ()
+        meta = {"filename": "third", "md5": None}  # noqa: RUF012
+
+        def __init__(self, root: str, download: bool) -> None:
+            unpacked.append(root)
+            (Path(root) / "batches").mkdir(exist_ok=True)
+            for name in ("first", "second", "third"):
+                time.sleep(0.1)
+                (Path(root) / "batches" / name).touch()
+
+    class Shared(CIFAR10):
+        def _torchvision(self) -> Any:
+            return Slow
+
+    def prepare() -> None:
+        Shared(str(tmp_path / "data"), check_integrity=False).prepare_data()
+
+    with ThreadPoolExecutor(3) as nodes:
+        for node in [nodes.submit(prepare) for _ in range(3)]:
+            node.result()
+    assert len(unpacked) == 1

@@ -7,6 +7,7 @@ import itertools
 import os
 import subprocess
 import sys
+import warnings
 from typing import Any
 
 import pytest
@@ -253,8 +254,12 @@ def test_without_a_compiler_the_recursion_runs(dtype, monkeypatch) -> None:
         monkeypatch.setenv("CC", compiler)
         dynamics._fastest.cache_clear()
         cpu._library.cache_clear()
-        assert dynamics._fastest(torch.device("cpu"), dtype) is reference
-        slow = run()
+        with pytest.warns(UserWarning, match="run on the plain recursion"):
+            assert dynamics._fastest(torch.device("cpu"), dtype) is reference
+        assert F.kernel_in_use(torch.device("cpu"), dtype) == "reference"
+        with warnings.catch_warnings():  # once a process
+            warnings.simplefilter("error")
+            slow = run()
         assert torch.equal(fast[0], slow[0])
         torch.testing.assert_close(
             fast[1], slow[1], rtol=0, atol=0.1 if dtype.itemsize == 2 else 1e-5
@@ -269,7 +274,25 @@ def test_a_kernel_that_is_wrong_is_not_used(monkeypatch) -> None:
 
     monkeypatch.setattr(cpu, "forward", strict)
     dynamics._fastest.cache_clear()
-    assert dynamics._fastest(torch.device("cpu"), torch.float64) is reference
+    with pytest.warns(UserWarning, match="float64 on cpu .* does not fire as it should"):
+        assert dynamics._fastest(torch.device("cpu"), torch.float64) is reference
+    dynamics._fastest.cache_clear()
+
+
+@pytest.mark.usefixtures("_compiler")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_kernel_whose_gradients_are_wrong_is_not_used(dtype, monkeypatch) -> None:
+    dynamics._fastest.cache_clear()
+    assert F.kernel_in_use(torch.device("cpu"), dtype) == "cpu"
+    right = cpu.backward
+
+    def attached(*arguments):  # forgets the seventh, detach_reset
+        return right(*arguments[:6])
+
+    monkeypatch.setattr(cpu, "backward", attached)
+    dynamics._fastest.cache_clear()
+    with pytest.warns(UserWarning, match="gradients are wrong"):
+        assert dynamics._fastest(torch.device("cpu"), dtype) is reference
     dynamics._fastest.cache_clear()
 
 
