@@ -42,7 +42,7 @@ from snn_lightning.files import write_text
 from snn_lightning.loggers import CSVLogger, WandbLogger
 from snn_lightning.errors import Parser, explained
 from snn_lightning.signals import Signals
-from snn_lightning.commands.identity import digest, tensors_digest
+from snn_lightning.evaluation.identity import digest, tensors_digest
 from snn_lightning.commands.trainer import Trainer as AttackingTrainer
 
 # of a run's settings, those that belong to the machine and the run, not to what was trained

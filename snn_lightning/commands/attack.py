@@ -1,225 +1,314 @@
-"""The evaluation itself: every cell on every test batch, each computed once."""
+"""`attack`: evaluate() on a checkpoint and a data set, over processes, with a store and a page."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.fabric import Fabric
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from snn_lightning.attacks import Attack
-from snn_lightning.classifier import SNNClassifier
-from snn_lightning.commands.identity import tensors_digest
 from snn_lightning.commands.models import load_snn, require_fit
-from snn_lightning.commands.plan import Curves, Task, Tasks, points
-from snn_lightning.commands.store import EXAMPLES, Shard, Store
+from snn_lightning.commands.plan import Curves, Point, Tasks, points
+from snn_lightning.commands.store import Store
 from snn_lightning.data import DataModule
-from snn_lightning.evaluation.counts import merged
-from snn_lightning.evaluation.grid import Cell, grid
-from snn_lightning.evaluation.judge import craft, decide, zero_gradient
-from snn_lightning.gradients import GradientEstimator
-from snn_lightning.reporting.attack import report
-from snn_lightning.seeding import CLEAN, CRAFT, JUDGE, seeded
+from snn_lightning.evaluation import counts, sequence
+from snn_lightning.evaluation.counts import Column
+from snn_lightning.evaluation.engine import Engine, Images, Task, Team, per_sample
+from snn_lightning.evaluation.grid import Cell, bare, grid
+from snn_lightning.evaluation.identity import digest, image_keys, module_digest
+from snn_lightning.evaluation.sets import DEFAULT, SETS, AttackSet, stopping
+from snn_lightning.evaluation.trust import trust_report
+from snn_lightning.gradients import ASSG, HART, RGA, STBP, GradientEstimator
+from snn_lightning.provenance import provenance
 from snn_lightning.snn import SNN
 
 
-class RobustnessEvaluation(Callback):
-    """Attacks the test images with a declared set of attacks and reports what comes of it.
+@dataclass(frozen=True)
+class Settings:
+    """What `attack` is asked to do; see `Trainer.attack`."""
 
-    Every cell is crafted on a view of the model, or of the substitute, and judged on the model at
-    its own T. The randomness of a batch is fixed by (seed, batch): all cells meet the same draws,
-    and any number of processes gives the same counts. The clean verdict, crafting and the verdict
-    on what was crafted draw independently. Finished batches lie in `attack-shards`
-    beside the folder and are never computed again, whichever evaluation asks for them.
+    set: str | None = None
+    eps: float = 8 / 255
+    attacks: Sequence[Attack] | None = None
+    gradients: Sequence[GradientEstimator] | None = None
+    extensions: Sequence[int] = (1,)
+    substitute: str | None = None
+    samples: int | None = None
+    table: bool = False
+    stop: bool = True
+    seed: int = 0
+    draws: int = 1
+    curves: Curves = field(default_factory=Curves)
 
-    Args:
-        attacks, gradients, extensions: the declared set, see `snn_lightning.evaluation.grid.grid`.
-        substitute: checkpoint of another model; each cell then comes white and black box.
-        seed: of all randomness in crafting and judging.
-        draws: forward passes over which a model with random input is attacked and judged.
-        curves: which curves to draw.
-        folder: where to write; None: where the trainer logs.
-        progress: show a progress bar.
-    """
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise ValueError(f"draws must be >= 1, not {self.draws}")
+        if self.samples is not None and self.samples < 1:
+            raise ValueError(f"samples must be >= 1, not {self.samples}")
+        if self.set is not None and self.attacks is not None:
+            raise ValueError("give a set by its name, or attacks of your own, not both")
+        if self.set is not None and self.set not in SETS:
+            raise ValueError(f"there is no set {self.set!r}: choose of {', '.join(SETS)}")
+        if self.attacks is None and (self.gradients or self.substitute or self.extensions != (1,)):
+            raise ValueError(
+                "gradients, extensions and a substitute go with attacks of your own: give --attacks"
+            )
 
-    def __init__(
+    @property
+    def declared(self) -> AttackSet | None:
+        """The set, unless the attacks are the caller's own."""
+        if self.attacks is not None:
+            return None
+        return DEFAULT if self.set is None else SETS[self.set]
+
+    def cells(self, snn: SNN, other: SNN | None) -> list[Cell]:
+        if self.declared is not None:
+            return self.declared.cells(snn, self.eps)
+        assert self.attacks is not None
+        return self._crossed(self.attacks, self.gradients, self.extensions, other)
+
+    def lines(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Of the curves: those of the set in white box, unless they name their own."""
+        if "attacks" not in self.curves and "gradients" not in self.curves:
+            return [cell for cell in cells if cell.substitute is None and cell.extension == 1]
+        return self._crossed(
+            self.curves.get("attacks", self.attacks) or [cell.attack for cell in cells],
+            self.curves.get("gradients", self.gradients),
+        )
+
+    def _crossed(
         self,
         attacks: Sequence[Attack],
-        gradients: Sequence[GradientEstimator],
+        gradients: Sequence[GradientEstimator] | None,
         extensions: Sequence[int] = (1,),
-        substitute: str | None = None,
-        seed: int = 0,
-        draws: int = 1,
-        curves: Curves | None = None,
-        folder: str | None = None,
-        progress: bool = True,
-    ) -> None:
-        if draws < 1:
-            raise ValueError(f"draws must be >= 1, not {draws}")
-        grid(attacks, gradients, extensions)  # refuses what is empty or listed twice, at once
-        self.attacks, self.gradients, self.extensions = attacks, gradients, extensions
-        self.substitute, self.seed, self.draws = substitute, seed, draws
-        self.curves: Curves = curves or {}
-        self.folder = None if folder is None else Path(folder)
-        self.progress = progress
+        other: SNN | None = None,
+    ) -> list[Cell]:
+        cells = grid(attacks, gradients or [STBP(), RGA(), HART(), ASSG()], extensions, other)
+        return stopping(cells) if self.stop else cells
 
-    # Before: what is to be computed, and what of it lies there
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, SNNClassifier)
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, DataModule):
-            raise ValueError("attack needs a data module of snn_lightning.data")
-        log_dir = trainer.log_dir  # broadcast: every rank must ask
-        if self.folder is None and (log_dir is None or not trainer.loggers):
-            raise ValueError("attack writes files: give it a folder, or the trainer a logger")
-        self.folder = self.folder or Path(str(log_dir))
-        self.store = Store(self.folder.parent / "attack-shards")
+@dataclass(frozen=True)
+class Outcome:
+    """All that the report is made of: `results` and `timing` are plain values for JSON.
 
-        self.data, self.batches = data, batch_digests(data)
-        snn, tasks = pl_module.snn, Tasks(self.seed, self.draws, str(trainer.precision))
-        self.cells = self._cells(snn)
-        self.main = [tasks(cell, snn) for cell in self.cells]
-        self.points = points(snn, self.curves, self.attacks, self.gradients, tasks)
-        every = [*self.main, *(point.task for point in self.points)]
-        self.tasks = {task.key: task for task in every}  # a point may be a cell of the set
-        for task in self.tasks.values():
-            task.cell.view(task.target)  # refuses a time extension of frames before any work
-        for point in self.points:
-            if point.curve == "leak":
-                self._require_fit("a model of curves.leak", point.task.target)
+    Args:
+        results: what was found; it does not depend on when or on how many processes.
+        timing: what does.
+        records: a header, and a row a cell and attacked image.
+        clean, adversarial: images to look at, the latter by cell, each by the image's key.
+    """
 
-        mine = range(trainer.global_rank, len(self.batches), trainer.world_size)
-        done = sum(self._path(task, i).is_file() for task in self.tasks for i in mine)
-        self.bar = tqdm(
-            total=len(self.tasks) * len(mine), initial=done, unit="batch", dynamic_ncols=True,
-            desc=f"{len(self.tasks)} attacks x {len(mine)} batches", smoothing=0.05,
-            disable=not self.progress or not trainer.is_global_zero,
-        )  # fmt: skip
+    results: dict[str, Any]
+    timing: dict[str, Any]
+    records: list[list[Any]]
+    clean: dict[str, Tensor]
+    adversarial: dict[str, dict[str, Tensor]]
 
-    def _cells(self, snn: SNN) -> list[Cell]:
-        self.other: SNN | None = None
-        if self.substitute is not None:
-            self.other = load_snn(self.substitute).to(next(snn.parameters()).device)
-            self._require_fit(f"the substitute {self.substitute!r}", self.other)
-        return grid(self.attacks, self.gradients, self.extensions, self.other)
 
-    def _require_fit(self, name: str, snn: SNN) -> None:
-        images = torch.zeros(1, *self.data.image_shape, device=next(snn.parameters()).device)
-        require_fit(name, snn, images, self.data.num_classes)
+def attack(
+    fabric: Fabric, snn: SNN, data: DataModule, settings: Settings, store: Path, precision: str,
+    progress: bool,
+) -> Outcome | None:
+    """Attack the test images with a declared set; None on all processes but the first.
 
-    def _path(self, key: str, batch: int) -> Path:
-        return self.store.path(key, batch, self.batches[batch])
+    Args:
+        fabric: launched; its device, precision and processes are used.
+        snn: the model, in evaluation mode.
+        data: prepared; its test split is attacked.
+        settings: what to do.
+        store: folder of finished work, which all processes see.
+        precision: of the fabric, by name.
+        progress: show what is going on.
+    """
+    snn = snn.to(fabric.device)
+    other = None
+    if settings.substitute is not None:
+        other = load_snn(settings.substitute).to(fabric.device)
+    images = test_images(data, settings.samples, fabric.device)
+    zeros = torch.zeros(1, *data.image_shape, device=fabric.device)
+    cells = settings.cells(snn, other)
+    for cell in cells:
+        cell.view(snn)  # refuses a time extension of frames before any work
+    tasks = Tasks(settings.seed, settings.draws, precision)
+    curves = points(snn, settings.curves, settings.lines(cells), tasks)
+    for name, model in [
+        *([] if other is None else [(f"the substitute {settings.substitute!r}", other)]),
+        *(("a model of curves.leak", x.task.target) for x in curves if x.curve == "leak"),
+    ]:
+        require_fit(name, model, zeros, data.num_classes)
 
-    # During: one shard a cell and batch
-
-    def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any,
-        batch_idx: int, dataloader_idx: int = 0,
-    ) -> None:  # fmt: skip
-        assert isinstance(pl_module, SNNClassifier)
-        index = pl_module.global_batch(batch_idx)
-        # Hooks run outside autocast, and perhaps under inference_mode, in which no attack can be.
-        with (
-            torch.inference_mode(False),
-            torch.no_grad(),
-            trainer.precision_plugin.forward_context(),
-        ):
-            images, labels = (x.clone() for x in batch)
-            if index == 0:
-                self.first = images, labels
-            shared = _Shared(self, index, images, labels)
-            for key, task in self.tasks.items():
-                path = self._path(key, index)
-                if not path.is_file():
-                    self.bar.set_postfix_str(task.cell.label)
-                    self._compute(path, task, index, images, labels, shared)
-                    self.bar.update()
-
-    def _compute(
-        self, path: Path, task: Task, index: int, images: Tensor, labels: Tensor, shared: _Shared
-    ) -> None:
-        began = time.perf_counter()
-        with seeded(self.seed, CRAFT, index):
-            adversarial = craft(task.cell, task.target, images, labels, self.draws)
-        with seeded(self.seed, JUDGE, index):
-            judged = decide(task.target, adversarial, self.draws)
-        shard = Shard(
-            label=labels.tolist(),
-            clean=shared.clean(task.target),
-            adversarial=judged.tolist(),
-            size=task.cell.attack.norm.size(adversarial - images).tolist(),
-            zero_gradient=shared.zero_gradient(task),
-            seconds=time.perf_counter() - began,
+    bar = Progress(progress and fabric.is_global_zero)
+    team = Team(fabric.global_rank, fabric.world_size, lambda: fabric.barrier())
+    engine = Engine(
+        images, Store(store), settings.seed, settings.draws, data.eval_batch_size, team, bar.update
+    )
+    with torch.no_grad(), fabric.autocast(), exact():
+        found = sequence.judge_clean(engine, tasks(None, snn))
+        every = digest([images.keys[row] for row in found.correct])
+        todo = [_task(tasks, cell, snn, every) for cell in cells]
+        columns = sequence.attack(
+            engine, bar.over(todo, found.correct), found.correct, settings.table, bar.done
         )
-        self.store.write(path, shard, adversarial[:EXAMPLES] if index == 0 else None)
-
-    # After: the report
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.bar.close()
-        trainer.strategy.barrier("attacked")  # every shard is written
-        if trainer.is_global_zero:
-            with (
-                torch.inference_mode(False),
-                torch.no_grad(),
-                trainer.precision_plugin.forward_context(),
-            ):
-                report(self, trainer)
-        trainer.strategy.barrier("reported")
-
-    def record(self, task: Task) -> Shard:
-        """All batches of a task. Raises RuntimeError where one was never attacked."""
-        paths = [self._path(task.key, i) for i in range(len(self.batches))]
-        if not all(path.is_file() for path in paths):
-            raise RuntimeError(
-                "some test batches were not attacked: instead of limit_test_batches, give samples"
-            )
-        return merged([self.store.read(path) for path in paths])
-
-    def examples(self, task: Task) -> Tensor:
-        """The first adversarial images (N, *) of a task."""
-        return self.store.examples(self._path(task.key, 0))
-
-
-class _Shared:
-    """What the tasks of a batch have in common, computed when the first of them asks."""
-
-    def __init__(
-        self, evaluation: RobustnessEvaluation, index: int, images: Tensor, labels: Tensor
-    ) -> None:
-        self.draws, self.seed, self.index = evaluation.draws, evaluation.seed, index
-        self.images, self.labels = images, labels
-        self.found: dict[Any, list[Any]] = {}
-
-    def clean(self, target: SNN) -> list[int]:
-        if target not in self.found:
-            with seeded(self.seed, CLEAN, self.index):
-                self.found[target] = decide(target, self.images, self.draws).tolist()
-        return self.found[target]
-
-    def zero_gradient(self, task: Task) -> list[bool] | None:
-        cell = task.cell
-        if not cell.attack.uses_gradient:
+        points_found = _points(engine, curves, tasks)
+        bar.close()
+        if not fabric.is_global_zero:
             return None
-        view = task.target, cell.gradient, cell.extension, cell.substitute
-        if view not in self.found:
-            with seeded(self.seed, CRAFT, self.index):
-                zeros = zero_gradient(cell, task.target, self.images, self.labels)
-            self.found[view] = zeros.tolist()
-        return self.found[view]
+        return _outcome(
+            engine, settings, precision, snn, other, found.clean, columns, points_found, todo
+        )
 
 
-def batch_digests(data: DataModule) -> list[str]:
-    """Of every batch of the test loader over all processes, its images and labels."""
-    split, size = data.splits["test"], data.eval_batch_size
+def _task(tasks: Tasks, cell: Cell, snn: SNN, every: str) -> Task:
+    task = tasks(cell, snn)  # what depends on its batch depends on all images that are attacked
+    return task if per_sample(task) else tasks(cell, snn, every)
+
+
+def _points(
+    engine: Engine, curves: Sequence[Point], tasks: Tasks
+) -> list[tuple[Point, Column]]:
     found = []
-    for begin in range(0, len(split), size):
-        images, labels = split[torch.arange(begin, min(begin + size, len(split)))]
-        found.append(tensors_digest({"images": images, "labels": labels}))
+    for point in curves:
+        correct = sequence.judge_clean(engine, tasks(None, point.task.target)).correct
+        found.append((point, sequence.attack(engine, [point.task], correct)[0]))
     return found
+
+
+def _outcome(
+    engine: Engine,
+    settings: Settings,
+    precision: str,
+    snn: SNN,
+    other: SNN | None,
+    clean: Sequence[int],
+    columns: Sequence[Column],
+    curves: Sequence[tuple[Point, Column]],
+    tasks: Sequence[Task],
+) -> Outcome:
+    images, declared = engine.images, settings.declared
+    origin = provenance()
+    timing = {
+        "date": origin.pop("date"),
+        "processes": engine.team.size,
+        "seconds": {column.cell.label: round(column.seconds, 3) for column in columns},
+    }
+    results: dict[str, Any] = {
+        "set": None if declared is None else {"name": declared.name, "strong": declared.strong},
+        "clean": counts.clean_results(images.labels, columns[0].correct),
+        "worst_case": counts.worst_case(columns),
+        "cells": [counts.cell_results(column) for column in columns],
+        "curves": counts.curve_results([(p.curve, p.label, p.x, column) for p, column in curves]),
+        "config": {
+            "model_digest": module_digest(snn),
+            "substitute": settings.substitute,
+            "substitute_digest": None if other is None else module_digest(other),
+            "samples": len(images.keys),
+            "images": digest(list(images.keys)),
+            "seed": settings.seed,
+            "draws": settings.draws,
+            "table": settings.table,
+            "precision": precision,
+            "stop": settings.stop,
+        },
+        "provenance": origin,
+    }
+    some = range(min(64, len(images.keys)))
+    results["trust"] = trust_report(
+        snn, *images.batch(some), results, [bare(column.cell) for column in columns],
+        {x.cell.label: x.flipped for x in columns if x.complete}, seed=settings.seed,
+    )  # fmt: skip
+    adversarial = {
+        column.cell.label: dict(engine.ledger.examples(task.key))
+        for column, task in zip(columns, tasks, strict=True)
+    }
+    shown = {key for kept in adversarial.values() for key in kept}
+    rows = [row for row, key in enumerate(images.keys) if key in shown]
+    originals = images.batch(rows)[0].float().cpu() if rows else torch.zeros(0)
+    return Outcome(
+        results,
+        timing,
+        counts.records(images.keys, clean, columns),
+        {images.keys[row]: image for row, image in zip(rows, originals, strict=True)},
+        adversarial,
+    )
+
+
+def test_images(data: DataModule, samples: int | None, device: torch.device) -> Images:
+    """The first `samples` images of the test split, a stratified subset; None: all of them."""
+    split = data.splits["test"]
+    n = len(split) if samples is None else samples
+    if n > len(split):
+        raise ValueError(f"samples is {n}, but there are {len(split)} test images: lower it")
+    pixels, labels = split[torch.arange(n)]
+    resident = split.on(device)
+
+    def batch(rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        chosen, classes = resident[torch.tensor(list(rows))]
+        return chosen.to(device).float() / 255, classes.to(device)
+
+    return Images(batch, image_keys(pixels, labels), labels.tolist())
+
+
+@contextlib.contextmanager
+def exact() -> Iterator[None]:
+    """On a GPU: float32 that is float32, and convolutions that give the same twice."""
+    backends = torch.backends
+    before = (
+        backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32, backends.cudnn.deterministic
+    )  # fmt: skip
+
+    def use(matmul: bool, cudnn: bool, deterministic: bool) -> None:
+        backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32 = matmul, cudnn
+        backends.cudnn.deterministic = deterministic
+
+    use(False, False, True)
+    try:
+        yield
+    finally:
+        use(*before)
+
+
+class Progress:
+    """A bar for the attack that runs, and a line for each that is done."""
+
+    def __init__(self, shown: bool) -> None:
+        self.shown = shown
+        self.bar: Any = None
+        self.left = 0
+
+    def over(self, tasks: Sequence[Task], correct: Sequence[int]) -> Iterator[Task]:
+        self.left = len(correct)
+        for task in tasks:
+            assert task.cell is not None
+            self.close()
+            self.bar = tqdm(
+                total=self.left, desc=task.cell.label, unit="image", leave=False,
+                dynamic_ncols=True, disable=not self.shown,
+            )  # fmt: skip
+            yield task
+
+    def update(self, images: int) -> None:
+        if self.bar is not None:
+            self.bar.update(images)
+
+    def done(self, column: Column, left: int) -> None:
+        self.close()
+        if self.shown:
+            n, broke = len(column.labels), self.left - left
+            print(
+                f"{column.cell.label:<40.40} broke {broke:>5} of {self.left:>5}   "
+                f"robust {100 * left / n:5.1f} %   {column.seconds:6.1f} s",
+                flush=True,
+            )
+        self.left = left
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, cast
 
-from snn_lightning.attacks import Attack
-from snn_lightning.commands.identity import code_digest, digest, module_digest
+from torch import nn
+
+from snn_lightning.attacks import Attack, UntilBroken
+from snn_lightning.evaluation.identity import code_digest, digest, module_digest
 from snn_lightning.commands.models import load_snn
-from snn_lightning.evaluation.grid import Cell, grid
+from snn_lightning.evaluation.engine import Task
+from snn_lightning.evaluation.grid import Cell, grid, inner
 from snn_lightning.gradients import GradientEstimator
 from snn_lightning.snn import SNN
 
@@ -35,32 +38,26 @@ class Curves(TypedDict, total=False):
     gradients: list[GradientEstimator]
 
 
-@dataclass(frozen=True)
-class Task:
-    """A cell on a target: what is attacked, and judged. `key` digests all that its result is of."""
-
-    key: str
-    cell: Cell
-    target: SNN
-
-
 class Tasks:
     """(cell, target) -> task. `settings` are what all their results depend on, as plain values."""
 
     def __init__(self, *settings: object) -> None:
         self.settings = digest(code_digest(), *settings)
-        self.models: dict[int, tuple[SNN, str]] = {}
+        self.models: dict[int, tuple[nn.Module, str]] = {}
 
-    def __call__(self, cell: Cell, target: SNN) -> Task:
-        substitute = None if cell.substitute is None else self._model(cell.substitute)
-        gradient = repr(cell.gradient) if cell.attack.uses_gradient else None
-        attacked = [substitute, repr(cell.attack), gradient, cell.extension]
-        return Task(digest(self.settings, self._model(target), *attacked), cell, target)
+    def __call__(self, cell: Cell | None, target: nn.Module, *settings: object) -> Task:
+        """The task of a cell, or of the clean verdict; `settings`: what it depends on besides."""
+        parts: list[object] = [self._model(target), *settings]
+        if cell is not None:
+            substitute = None if cell.substitute is None else self._model(cell.substitute)
+            gradient = repr(cell.gradient) if cell.attack.uses_gradient else None
+            parts += [substitute, repr(cell.attack), gradient, cell.extension]
+        return Task(digest(self.settings, *parts), cell, target)
 
-    def _model(self, snn: SNN) -> str:
-        if id(snn) not in self.models:  # the model is kept, so that its id stays its own
-            self.models[id(snn)] = snn, module_digest(snn)
-        return self.models[id(snn)][1]
+    def _model(self, model: nn.Module) -> str:
+        if id(model) not in self.models:  # the model is kept, so that its id stays its own
+            self.models[id(model)] = model, module_digest(model)
+        return self.models[id(model)][1]
 
 
 @dataclass(frozen=True)
@@ -73,19 +70,12 @@ class Point:
     task: Task
 
 
-def points(
-    snn: SNN,
-    curves: Curves,
-    attacks: Sequence[Attack],
-    gradients: Sequence[GradientEstimator],
-    tasks: Tasks,
-) -> list[Point]:
+def points(snn: SNN, curves: Curves, lines: Sequence[Cell], tasks: Tasks) -> list[Point]:
     """Every point of the curves, white box, curve by curve and line by line."""
-    lines = grid(curves.get("attacks", attacks), curves.get("gradients", gradients))
     found = []
     for curve in ("eps", "steps", "restarts"):
         for cell in lines:
-            if hasattr(cell.attack, curve):
+            if hasattr(inner(cell.attack), curve):
                 for x in cast(list[float], curves.get(curve, [])):
                     changed = replace(cell, attack=_with(cell.attack, curve, x))
                     found.append(Point(curve, cell.label, x, tasks(changed, snn)))
@@ -102,6 +92,8 @@ def points(
 
 
 def _with(attack: Attack, name: str, value: Any) -> Attack:
+    if isinstance(attack, UntilBroken):
+        return UntilBroken(_with(attack.attack, name, value))
     changes = {name: value}
     step_size = getattr(attack, "step_size", None)
     if name == "eps" and step_size is not None and value > 0:

@@ -1,63 +1,78 @@
-"""Finished batches on disk, so that no attack is ever computed twice."""
+"""Finished verdicts on disk, so that no image is ever attacked twice by the same task."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from snn_lightning.evaluation.engine import Verdict
 from snn_lightning.files import whole, write_text
-
-EXAMPLES = 8  # images of the first batch that are kept to look at
-
-
-@dataclass(frozen=True)
-class Shard:
-    """What one cell did to one batch: integers, and sizes, a sample each.
-
-    Args:
-        label: the true classes.
-        clean, adversarial: predicted classes before and under the attack.
-        size: of the perturbations, in the attack's norm.
-        zero_gradient: whether the gradient at the image is 0; None: the attack asks for none.
-        seconds: that it took.
-    """
-
-    label: list[int]
-    clean: list[int]
-    adversarial: list[int]
-    size: list[float]
-    zero_gradient: list[bool] | None
-    seconds: float
 
 
 class Store:
-    """A folder of shards, each under the digests of all that it depends on.
+    """A folder a task, in it a file a finished batch: {image: verdict}, and a digest of it.
 
-    A file appears whole or not at all, and an existing one is never computed again: a kill loses at
-    most the batch in flight, and evaluations that share a cell share its work.
+    A file appears whole or not at all, and what lies in one is never computed again: a kill loses
+    at most the batches in flight, and evaluations that share a task share its work. A file that was
+    edited or cut is deleted, with a warning, and computed again.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.known: dict[str, dict[str, Verdict]] = {}
+        self.seen: set[Path] = set()
 
-    def path(self, task: str, batch: int, data: str) -> Path:
-        """Of the shard of a task's digest on a batch: its index, and the digest of its images."""
-        return self.folder / task / f"{batch:05d}-{data}.json"
+    def read(self, task: str) -> Mapping[str, Verdict]:
+        known = self.known.setdefault(task, {})
+        for path in sorted(self._place(task).glob("*.json")):
+            if path not in self.seen:
+                known |= self._batch(path)
+        return known
 
-    def write(self, path: Path, shard: Shard, examples: Tensor | None = None) -> None:
-        """`examples`: adversarial images (N, *) to keep beside it."""
-        if examples is not None:  # first: an existing shard promises them
-            with whole(path.with_suffix(".npy")) as file:
-                np.save(file, examples.detach().float().cpu().numpy())
-        write_text(path, json.dumps(asdict(shard)) + "\n")
+    def write(self, task: str, found: Mapping[str, Verdict], examples: Mapping[str, Tensor]) -> None:
+        name = hashlib.sha256(" ".join(found).encode()).hexdigest()[:16]
+        path = self._place(task) / f"{name}.json"
+        if examples:
+            with whole(path.with_suffix(".npz")) as file:
+                arrays = {key: image.numpy() for key, image in examples.items()}
+                np.savez(file, allow_pickle=False, **arrays)
+        verdicts = json.dumps(found, allow_nan=False)
+        write_text(path, json.dumps({"digest": _digest(verdicts), "verdicts": verdicts}) + "\n")
 
-    def read(self, path: Path) -> Shard:
-        return Shard(**json.loads(path.read_text()))
+    def examples(self, task: str) -> Mapping[str, Tensor]:
+        kept: dict[str, Tensor] = {}
+        for path in sorted(self._place(task).glob("*.npz")):
+            with np.load(path, allow_pickle=False) as file:
+                kept |= {key: torch.from_numpy(file[key]) for key in file.files}
+        return kept
 
-    def examples(self, path: Path) -> Tensor:
-        return torch.from_numpy(np.load(path.with_suffix(".npy")))
+    def _place(self, task: str) -> Path:
+        return self.folder / task
+
+    def _batch(self, path: Path) -> dict[str, Verdict]:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["digest"] != _digest(content["verdicts"]):
+                raise ValueError("its digest does not fit")
+            found = {key: Verdict(*x) for key, x in json.loads(content["verdicts"]).items()}
+        except FileNotFoundError:  # another process has just deleted it
+            return {}
+        except (ValueError, KeyError, TypeError) as problem:
+            warnings.warn(
+                f"{path} is damaged ({problem}): its images are attacked again", stacklevel=2
+            )
+            path.unlink(missing_ok=True)
+            return {}
+        self.seen.add(path)
+        return found
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import lightning.pytorch as L
+from lightning.fabric import Fabric
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.cli import SaveConfigCallback
 
-from snn_lightning.attacks import FGSM, PGD, Attack
-from snn_lightning.callbacks import Evaluation, RunReport
-from snn_lightning.classifier import SNNClassifier
-from snn_lightning.commands.attack import RobustnessEvaluation
+from snn_lightning.attacks import Attack
+from snn_lightning.classifier import SNNClassifier, load_checkpoint
+from snn_lightning.commands.attack import Settings, attack
 from snn_lightning.commands.plan import Curves
 from snn_lightning.conversion import Calibration
 from snn_lightning.data import DataModule
-from snn_lightning.gradients import RGA, STBP, GradientEstimator
+from snn_lightning.gradients import GradientEstimator
+from snn_lightning.reporting.attack import scalars, write_report
+from snn_lightning.reporting.pictures import curve_table
 
 
 class Trainer(L.Trainer):
@@ -30,11 +32,15 @@ class Trainer(L.Trainer):
         datamodule: DataModule,
         ckpt_path: str | None = None,
         weights_only: bool | None = None,
+        set: str | None = None,
+        eps: float = 8 / 255,
         attacks: list[Attack] | None = None,
         gradients: list[GradientEstimator] | None = None,
         extensions: list[int] | None = None,
         substitute: str | None = None,
         samples: int | None = None,
+        table: bool = False,
+        stop: bool = True,
         seed: int = 0,
         draws: int = 1,
         curves: Curves | None = None,
@@ -42,21 +48,28 @@ class Trainer(L.Trainer):
     ) -> None:
         """Measure how secure a trained model is, and write report.html, results.json and pictures.
 
-        Every attack is crafted with every gradient estimator on a view of the model and judged on
-        the model itself, on test images. What is finished is never computed again: the same command
-        goes on where it was killed.
+        One attack after the other is crafted on a view of the model and judged on the model itself,
+        on test images. An image that is misclassified, or that an earlier attack has broken, is
+        attacked no more. What is finished is never computed again: the same command goes on where
+        it was killed.
 
         Args:
             model: the model.
             datamodule: the data; its test split is attacked.
             ckpt_path: checkpoint of the model; the command line takes model and data from it.
-            weights_only: load the checkpoint as plain data, without code.
-            attacks: the declared set; none given: FGSM and PGD (eps 8/255, 10 steps of 2/255).
-            gradients: estimators to craft with; none given: STBP and RGA.
+            weights_only: as of every command; checkpoints are always loaded as plain data.
+            set: name of a declared set of attacks; none given: the strongest, unless `attacks` are.
+            eps: radius of that set, in units of the [0, 1] image.
+            attacks: attacks of your own instead, each with every estimator.
+            gradients: estimators for them; none given: STBP, RGA, HART and ASSG.
             extensions: factors of time extension to craft over, such as [1, 2]; default [1].
             substitute: checkpoint of another training run, of any architecture and encoding: every
                 attack is then also crafted on it (black box).
             samples: attack the first so many test images, a stratified subset; default: all.
+            table: attack every correctly classified image with every attack, for a table of success
+                rates; the worst case is the same.
+            stop: end a search for an image at the first iterate that breaks it. Attacks of your own
+                without it are the published ones: of PGD the last iterate counts.
             seed: of all randomness in crafting and judging.
             draws: forward passes over which a model with random input (Poisson) is attacked and
                 judged; of no effect on others.
@@ -64,39 +77,53 @@ class Trainer(L.Trainer):
                 success rate against.
             folder: where to write; default: where the trainer logs.
         """
-        bar = any(isinstance(callback, ProgressBar) for callback in self.callbacks)
-        evaluation = RobustnessEvaluation(
-            [FGSM(), PGD()] if attacks is None else attacks,
-            [STBP(), RGA()] if gradients is None else gradients,
-            [1] if extensions is None else extensions,
-            substitute,
-            seed,
-            draws,
-            curves,
-            folder,
-            progress=bar,
+        settings = Settings(
+            set=set,
+            eps=eps,
+            attacks=attacks,
+            gradients=gradients,
+            extensions=tuple(extensions or (1,)),
+            substitute=substitute,
+            samples=samples,
+            table=table,
+            stop=stop,
+            seed=seed,
+            draws=draws,
+            curves=curves or Curves(),
         )
-        # what watches a training run has nothing to say here
-        others = (Evaluation, RunReport, ModelCheckpoint, ProgressBar)
-        before = self.callbacks, self.limit_test_batches, datamodule.samples["test"]
-        self.callbacks = [c for c in before[0] if not isinstance(c, others)] + [evaluation]
-        self.limit_test_batches = 1.0  # `samples` says how many
-        warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
-        if samples is not None:
-            datamodule.samples["test"] = samples
-            datamodule.splits.clear()
-        try:
-            self.test(
-                model,
-                datamodule=datamodule,
-                ckpt_path=ckpt_path,
-                weights_only=weights_only,
-                verbose=False,
-            )
-        finally:
-            self.callbacks, self.limit_test_batches, datamodule.samples["test"] = before
-            if samples is not None:
-                datamodule.splits.clear()
+        if not isinstance(datamodule, DataModule):
+            raise ValueError("attack needs a data module of snn_lightning.data")
+        fabric = _fabric(self)
+        fabric.launch()
+        log_dir = self.log_dir if self.loggers else None  # broadcast: every rank must ask
+        target = folder or log_dir
+        if target is None:
+            raise ValueError("attack writes files: give it a folder, or the trainer a logger")
+        for callback in self.callbacks:
+            if isinstance(callback, SaveConfigCallback):
+                callback.setup(self, model, "test")
+        if ckpt_path is not None:
+            model.load_state_dict(load_checkpoint(ckpt_path)["state_dict"])
+        if fabric.local_rank == 0:
+            datamodule.prepare_data()
+        fabric.barrier()
+        datamodule.setup("test")
+        bar = any(isinstance(callback, ProgressBar) for callback in self.callbacks)
+        store = Path(target).parent / "attack-shards"
+        outcome = attack(fabric, model.snn.eval(), datamodule, settings, store, str(self.precision), bar)
+        if outcome is not None:
+            outcome.results["config"]["checkpoint"] = ckpt_path
+            drawn = write_report(Path(target), **vars(outcome))
+            for logger in self.loggers:
+                logger.log_metrics(scalars(outcome.results), step=0)
+                for name, path in drawn.items():
+                    if hasattr(logger, "log_image"):
+                        logger.log_image(f"curve/{name}", [str(path)])
+                    if hasattr(logger, "log_table"):
+                        header, *rows = curve_table(outcome.results["curves"][name])
+                        logger.log_table(f"curve/{name}/points", columns=header, data=rows)
+                logger.save()
+        fabric.barrier()
 
     def convert(
         self,
@@ -131,3 +158,15 @@ class Trainer(L.Trainer):
         convert_checkpoint(
             model, datamodule, ckpt_path, Path(output), timesteps, calibration, batches, steps
         )
+
+
+def _fabric(trainer: Trainer) -> Fabric:
+    """Lightning's other half, for what is no training: the same devices, processes and precision."""
+    cuda = trainer.strategy.root_device.type == "cuda"
+    return Fabric(
+        accelerator=trainer.accelerator.name(),
+        devices=trainer.device_ids if cuda else trainer.num_devices,
+        num_nodes=trainer.num_nodes,
+        strategy="ddp" if trainer.world_size > 1 else "auto",
+        precision=trainer.precision,
+    )

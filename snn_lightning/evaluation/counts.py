@@ -1,128 +1,136 @@
-"""Counts, shares and intervals from the finished shards."""
+"""Counts, shares and intervals from verdicts."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from snn_lightning.commands.plan import Point
-from snn_lightning.commands.store import Shard
-from snn_lightning.evaluation.grid import Cell
-from snn_lightning.evaluation.trust.curves import Along
-from snn_lightning.evaluation.trust.entry import Entry
+from snn_lightning.evaluation.engine import Verdict
+from snn_lightning.evaluation.grid import Cell, inner
 from snn_lightning.evaluation.wilson import share, wilson
-from snn_lightning.files import whole
 
 
-def merged(shards: Sequence[Shard]) -> Shard:
-    """One cell's batches in the order of the test loader, as one."""
+@dataclass(frozen=True)
+class Column:
+    """What a cell did to the images that it attacked, by row.
 
-    def joined(name: str) -> list[Any]:
-        return [value for shard in shards for value in getattr(shard, name)]
+    Args:
+        cell: how the images were crafted.
+        verdicts: of the attacked rows; all of them were classified correctly before.
+        labels: of all images.
+        correct: the rows that are classified correctly before any attack.
+    """
 
-    without = any(shard.zero_gradient is None for shard in shards)
-    return Shard(
-        label=joined("label"),
-        clean=joined("clean"),
-        adversarial=joined("adversarial"),
-        size=joined("size"),
-        zero_gradient=None if without else joined("zero_gradient"),
-        seconds=sum(shard.seconds for shard in shards),
-    )
+    cell: Cell
+    verdicts: Mapping[int, Verdict]
+    labels: Sequence[int]
+    correct: Collection[int]
+
+    @property
+    def broken(self) -> list[int]:
+        """The attacked rows that are misclassified under the attack."""
+        return [row for row, x in self.verdicts.items() if x.predicted != self.labels[row]]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all images that could be broken were attacked, so that shares mean something."""
+        return len(self.verdicts) == len(self.correct)
+
+    @property
+    def flipped(self) -> list[bool]:
+        """Of every image, whether the cell breaks it."""
+        broken = set(self.broken)
+        return [row in broken for row in range(len(self.labels))]
+
+    @property
+    def seconds(self) -> float:
+        return sum(verdict.seconds for verdict in self.verdicts.values())
 
 
-def counts(correct: Sequence[bool], flipped: Sequence[bool]) -> dict[str, Any]:
+def counts(n: int, correct: int, flipped: int) -> dict[str, Any]:
     """Shares with their 95 % Wilson intervals; `flipped` samples were correct before.
 
-    asr: of the clean-correct samples, those that are flipped. robust_acc: of all samples, those
+    asr: of the clean-correct samples, those that are flipped. robust_acc: of all n samples, those
     correct before and under the attack.
     """
-    n, right, lost = len(correct), sum(correct), sum(flipped)
     return {
         "n": n,
-        "clean_correct": right,
-        "flipped": lost,
-        "asr": share(lost, right),
-        "asr_interval": wilson(lost, right),
-        "robust_acc": share(right - lost, n),
-        "robust_interval": wilson(right - lost, n),
+        "clean_correct": correct,
+        "flipped": flipped,
+        "asr": share(flipped, correct),
+        "asr_interval": wilson(flipped, correct),
+        "robust_acc": share(correct - flipped, n),
+        "robust_interval": wilson(correct - flipped, n),
     }
 
 
-def correct(record: Shard) -> list[bool]:
-    """Whether each sample was classified correctly before the attack."""
-    return [c == y for c, y in zip(record.clean, record.label, strict=True)]
-
-
-def flipped(record: Shard) -> list[bool]:
-    """Whether the attack made an error of what was correct before."""
-    pairs = zip(correct(record), record.adversarial, record.label, strict=True)
-    return [right and a != y for right, a, y in pairs]
-
-
-def cell_results(cell: Cell, record: Shard) -> dict[str, Any]:
-    """What results.json keeps of a cell."""
-    zeros = record.zero_gradient
+def cell_results(column: Column) -> dict[str, Any]:
+    """What results.json keeps of a cell. Shares are left out where it attacked what was left."""
+    cell, n, correct = column.cell, len(column.labels), len(column.correct)
+    found = counts(n, correct, len(column.broken))
+    if not column.complete:
+        found |= dict.fromkeys(("asr", "asr_interval", "robust_acc", "robust_interval"))
     return {
         "label": cell.label,
-        "attack": repr(cell.attack),
-        "gradient": None if not cell.attack.uses_gradient else repr(cell.gradient),
-        "box": cell.box,
-        "extension": cell.extension,
+        **cell.axes,
         "eps": cell.attack.eps,
-        **counts(correct(record), flipped(record)),
-        "largest": max(record.size, default=0.0),
-        "zero_gradient": None if zeros is None else sum(zeros),
+        "norm": type(cell.attack.norm).__name__,
+        "settings": {
+            "attack": repr(inner(cell.attack)),
+            "gradient": repr(cell.gradient) if cell.attack.uses_gradient else None,
+        },
+        "attacked": len(column.verdicts),
+        **found,
+        "largest": max((verdict.size for verdict in column.verdicts.values()), default=0.0),
     }
 
 
-def worst_case(records: Mapping[str, Shard]) -> dict[str, Any]:
-    """A sample counts as robust only if no cell of the set flips it."""
-    first = next(iter(records.values()))
-    each = [flipped(record) for record in records.values()]
-    broken = [any(sample) for sample in zip(*each, strict=True)]
-    return {"set": list(records), **counts(correct(first), broken)}
-
-
-def clean_results(record: Shard) -> dict[str, Any]:
-    n, right = len(record.label), sum(correct(record))
+def clean_results(labels: Sequence[int], correct: Collection[int]) -> dict[str, Any]:
+    n, right = len(labels), len(correct)
     return {"n": n, "correct": right, "acc": share(right, n), "interval": wilson(right, n)}
 
 
-def curve_results(points: Sequence[tuple[Point, Shard]]) -> dict[str, list[dict[str, Any]]]:
-    """{curve: its points, line by line}."""
+def curve_results(
+    points: Sequence[tuple[str, str, float, Column]],
+) -> dict[str, list[dict[str, Any]]]:
+    """(curve, label, x, column) of each point -> {curve: its points, line by line}."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for point, record in points:
-        row = {"label": point.label, "x": point.x, **counts(correct(record), flipped(record))}
-        found.setdefault(point.curve, []).append(row)
+    for curve, label, x, column in points:
+        shares = counts(len(column.labels), len(column.correct), len(column.broken))
+        row = {"label": label, **column.cell.axes, "x": x, **shares}
+        found.setdefault(curve, []).append(row)
     return found
 
 
-def along(
-    points: Sequence[tuple[Point, Shard]], rows: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> dict[str, list[Along]]:
-    """{curve: its points for the trust report}; `rows`: of `curve_results`, in the same order."""
-    found: dict[str, list[Along]] = {}
-    for point, record in points:
-        beside = found.setdefault(point.curve, [])
-        entry = Entry(point.task.cell, rows[point.curve][len(beside)], flipped(record))
-        beside.append(Along(point.label, point.x, entry))
-    return found
+def worst_case(columns: Sequence[Column]) -> dict[str, Any]:
+    """A sample counts as robust only if no cell flips it; `steps`: what is left after each cell.
+
+    The accuracy falls from cell to cell in their order; `broke` is what the cells before had left.
+    """
+    first = columns[0]
+    n, correct = len(first.labels), len(first.correct)
+    broken: set[int] = set()
+    steps = []
+    for column in columns:
+        new = set(column.broken) - broken
+        broken |= new
+        left = correct - len(broken)
+        steps.append({"label": column.cell.label, "broke": len(new), "robust_acc": share(left, n)})
+    return {
+        "set": [column.cell.label for column in columns],
+        **counts(n, correct, len(broken)),
+        "steps": steps,
+    }
 
 
-def write_records(path: Path, records: Mapping[str, Shard]) -> None:
-    """A CSV with one row a cell and sample; `sample` counts in the order of the test loader."""
-    with whole(path, "w") as file:
-        table = csv.writer(file)
-        names = ("cell", "sample", "label", "clean", "adversarial", "size", "zero_gradient")
-        table.writerow(names)
-        for label, record in records.items():
-            zeros: Sequence[bool | None] = record.zero_gradient or [None] * len(record.label)
-            rows = zip(
-                record.label, record.clean, record.adversarial, record.size, zeros, strict=True
-            )
-            for sample, (y, clean, adversarial, size, zero) in enumerate(rows):
-                flag = "" if zero is None else int(zero)
-                table.writerow([label, sample, y, clean, adversarial, f"{size:.6g}", flag])
+def records(keys: Sequence[str], clean: Sequence[int], columns: Sequence[Column]) -> list[list[Any]]:
+    """A header, and a row a cell and attacked image; `sample` counts in the order of the data."""
+    header = ["attack", "gradient", "extension", "box", "label", "sample", "image", "class"]
+    table: list[list[Any]] = [[*header, "clean", "adversarial", "size"]]
+    for column in columns:
+        cell = [*column.cell.axes.values(), column.cell.label]
+        for row, verdict in sorted(column.verdicts.items()):
+            image = [row, keys[row], column.labels[row], clean[row]]
+            table.append([*cell, *image, verdict.predicted, f"{verdict.size:.6g}"])
+    return table

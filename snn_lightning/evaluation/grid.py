@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from snn_lightning.attacks import Attack
+from snn_lightning.attacks import Attack, UntilBroken
 from snn_lightning.gradients import GradientEstimator, Searched
 from snn_lightning.snn import SNN
 
@@ -17,40 +18,61 @@ class Cell:
     """One combination: how adversarial images are crafted. They are judged on the model itself.
 
     Args:
-        label: its name in logs and tables, such as "PGD/RGA", "PGD/RGA x2" or "PGD/RGA black".
+        label: its name in tables, such as "PGD/RGA", "PGD/RGA x2" or "PGD/RGA black".
         attack: the search.
-        gradient: the estimator of the view that it searches on; None: the attack asks for none.
+        gradient: the estimator of the view that it searches on; None: the model's own.
         extension: factor by which that view's time is extended, >= 1.
-        substitute: another SNN to search on (black box); None: the model itself (white box).
+        substitute: another model to search on (black box); None: the model itself (white box).
+        attack_name, gradient_name: the two in short; None: the names of their classes.
     """
 
     label: str
     attack: Attack
     gradient: GradientEstimator | None = None
     extension: int = 1
-    substitute: SNN | None = None
+    substitute: nn.Module | None = None
+    attack_name: str | None = None
+    gradient_name: str | None = None
 
     @property
     def box(self) -> str:
         """ "white" (crafted on the model itself) or "black" (crafted on a substitute)."""
         return "white" if self.substitute is None else "black"
 
-    def view(self, snn: SNN) -> SNN:
-        """The view that is attacked; it shares the weights of `snn`, or of the substitute."""
-        source = snn if self.substitute is None else self.substitute
+    @property
+    def axes(self) -> dict[str, Any]:
+        """Where it stands in the grid, in plain values: what results and logs keep of it."""
+        gradient = None if self.gradient is None else type(self.gradient).__name__
+        return {
+            "attack": self.attack_name or type(inner(self.attack)).__name__,
+            "gradient": (self.gradient_name or gradient) if self.attack.uses_gradient else None,
+            "extension": self.extension,
+            "box": self.box,
+        }
+
+    def view(self, model: nn.Module) -> nn.Module:
+        """The view that is attacked; it shares the weights of `model`, or of the substitute."""
+        source = model if self.substitute is None else self.substitute
+        if not isinstance(source, SNN):
+            if self.extension != 1 or self.gradient is not None:
+                raise ValueError(
+                    f"{type(source).__name__} is no SNN: it has its own gradient alone and no time "
+                    "to extend"
+                )
+            return source
         encoder = source.encoder if self.extension == 1 else source.encoder.extended(self.extension)
         return source.replace(encoder=encoder, gradient=self.gradient)
 
-    def craft(self, snn: SNN, images: Tensor, labels: Tensor) -> Tensor:
-        """Adversarial images for `snn`, of the shape of `images`."""
-        return self.attack(self.view(snn), images, labels)
+    def craft(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Adversarial images for `model`, of the shape of `images`."""
+        return self.attack(self.view(model), images, labels)
 
 
 def grid(
     attacks: Sequence[Attack],
-    gradients: Sequence[GradientEstimator],
+    gradients: Sequence[GradientEstimator | None],
     extensions: Sequence[int] = (1,),
-    substitute: SNN | None = None,
+    substitute: nn.Module | None = None,
 ) -> list[Cell]:
     """Every combination, attacks outermost, each under a label of its own.
 
@@ -59,18 +81,35 @@ def grid(
     """
     if not attacks or not gradients or not extensions:
         raise ValueError("an evaluation needs at least one attack, one gradient and one extension")
+    if len(set(extensions)) < len(extensions) or min(extensions) < 1:
+        raise ValueError(f"extensions must be different and >= 1, not {list(extensions)}")
+    own = [gradient for gradient in gradients if gradient is not None]
+    names = dict(zip(own, labels(own), strict=True))
     cells = []
-    for attack_name, attack in zip(labels(attacks), attacks, strict=True):
+    for attack_name, attack in zip(labels([inner(x) for x in attacks]), attacks, strict=True):
         if not attack.uses_gradient:
-            cells.append(Cell(attack_name, attack))
+            cells.append(Cell(attack_name, attack, attack_name=attack_name))
             continue
         for source in (None,) if substitute is None else (None, substitute):
-            box = "" if source is None else " black"
-            for gradient_name, gradient in zip(labels(gradients), gradients, strict=True):
+            for gradient in gradients:
                 for k in extensions:
-                    label = f"{attack_name}/{gradient_name}{f' x{k}' if k > 1 else ''}{box}"
-                    cells.append(Cell(label, attack, gradient, k, source))
+                    name = None if gradient is None else names[gradient]
+                    parts = [attack_name + (f"/{name}" if name else "")]
+                    parts += [f"x{k}"] * (k > 1) + ["black"] * (source is not None)
+                    cells.append(
+                        Cell(" ".join(parts), attack, gradient, k, source, attack_name, name)
+                    )
     return cells
+
+
+def inner(attack: Attack) -> Attack:
+    """The search that `UntilBroken` ends at the first break; any other attack itself."""
+    return attack.attack if isinstance(attack, UntilBroken) else attack
+
+
+def bare(cell: Cell) -> Cell:
+    """The cell with the search itself in place of `UntilBroken`."""
+    return replace(cell, attack=inner(cell.attack))
 
 
 def labels(objects: Sequence[object]) -> list[str]:

@@ -100,8 +100,10 @@ def _grid(cells: Sequence[Mapping[str, Any]]) -> str:
         return ""
     table: dict[str, dict[str, Mapping[str, Any]]] = {}
     for cell in cells:
-        attack, _, column = cell["label"].partition("/")
-        table.setdefault(attack, {})[column or "no gradient"] = cell
+        axes = [cell["gradient"] or "no gradient"]
+        axes += [f"x{cell['extension']}"] * (cell["extension"] > 1)
+        axes += ["black box"] * (cell["box"] == "black")
+        table.setdefault(cell["attack"], {})[" ".join(axes)] = cell
     columns = list(dict.fromkeys(column for row in table.values() for column in row))
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     body = []
@@ -123,8 +125,8 @@ def _grid(cells: Sequence[Mapping[str, Any]]) -> str:
         name = escape(attack)
         body.append(f'<tr><th scope="row">{name}</th>{"".join(entries)}</tr>')
     details = "".join(
-        f"<li><b>{escape(c['label'])}</b>: {escape(str(c['attack']))}"
-        + (f" on {escape(str(c['gradient']))}" if c["gradient"] else "")
+        f"<li><b>{escape(c['label'])}</b>: {escape(c['settings']['attack'])}"
+        + (f" on {escape(c['settings']['gradient'])}" if c["gradient"] else "")
         + f", {escape(c['box'])} box, time x{c['extension']}, n = {c['n']}</li>"
         for c in cells
     )

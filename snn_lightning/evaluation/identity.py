@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 # What computes an adversarial image and its verdict; a change there makes old records void.
 CODE = (
-    "attacks", "encoders", "evaluation/grid", "evaluation/judge", "functional", "gradients",
-    "kernels", "networks", "neurons", "seeding", "simulation", "snn", "surrogates", "views",
+    "attacks", "draws", "encoders", "evaluation/engine", "evaluation/grid", "evaluation/judge",
+    "foreign", "functional", "gradients", "kernels", "networks", "neurons", "seeding", "simulation",
+    "snn", "surrogates", "views",
 )  # fmt: skip
 SOURCES = (".py", ".c", ".cu")
 
@@ -35,6 +36,16 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
             raw = tensor.contiguous().flatten().view(torch.uint8)
             found.update(raw.numpy().tobytes())
     return found.hexdigest()[:16]
+
+
+def image_keys(images: Tensor, labels: Tensor) -> list[str]:
+    """A digest of each image (N, *) and its label (N,), 16 hexadecimal digits each."""
+    pixels, classes = images.detach().cpu().contiguous(), labels.tolist()
+    head = f"{pixels.dtype} {tuple(pixels.shape[1:])} ".encode()
+    return [
+        hashlib.sha256(head + image.numpy().tobytes() + str(y).encode()).hexdigest()[:16]
+        for image, y in zip(pixels, classes, strict=True)
+    ]
 
 
 def module_digest(module: nn.Module) -> str:

@@ -1,0 +1,179 @@
+"""`evaluate`: how robust a model is, in a script or a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snn_lightning.attacks import Attack
+from snn_lightning.evaluation import counts, sequence
+from snn_lightning.evaluation.engine import Engine, Images, Memory, Task
+from snn_lightning.evaluation.grid import Cell, bare, grid
+from snn_lightning.evaluation.identity import image_keys
+from snn_lightning.evaluation.sets import DEFAULT, AttackSet, stopping
+from snn_lightning.evaluation.trust import Line, trust_report
+from snn_lightning.gradients import ASSG, HART, RGA, STBP, GradientEstimator
+from snn_lightning.snn import SNN
+from snn_lightning.views import evaluation_view
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How robust a model is on some images, and whether to believe it.
+
+    Args:
+        n: images.
+        clean_accuracy, clean_accuracy_interval: share of them that is classified correctly before
+            any attack, and its 95 % Wilson interval.
+        robust_accuracy, robust_accuracy_interval: share that no attack of the set breaks.
+        set: name of the declared set; None: attacks of the caller's own.
+        cells: a row an attack and estimator, as in results.json.
+        worst_case: the union of all cells: counts, shares, and the accuracy left after each.
+        trust: the checks of the trust report, each with its verdict and a sentence.
+    """
+
+    n: int
+    clean_accuracy: float
+    clean_accuracy_interval: Interval
+    robust_accuracy: float
+    robust_accuracy_interval: Interval
+    set: str | None
+    cells: tuple[Mapping[str, Any], ...]
+    worst_case: Mapping[str, Any]
+    trust: tuple[Line, ...]
+
+    def __repr__(self) -> str:
+        robust, clean = 100 * self.robust_accuracy, 100 * self.clean_accuracy
+        low, high = (100 * bound for bound in self.robust_accuracy_interval)
+        return (
+            f"Evaluation(robust {robust:.1f} % (95 %: {low:.1f} to {high:.1f}), clean {clean:.1f} "
+            f"%, n = {self.n}, {len(self.cells)} attacks{f' ({self.set})' if self.set else ''})"
+        )
+
+    def _repr_html_(self) -> str:
+        steps = "".join(
+            f"<tr><td>{escape(step['label'])}</td><td>{cell['attacked']}</td>"
+            f"<td>{step['broke']}</td><td>{100 * step['robust_acc']:.1f} %</td></tr>"
+            for step, cell in zip(self.worst_case["steps"], self.cells, strict=True)
+        )
+        checks = "".join(
+            f"<li>{escape(line['verdict'])}: <b>{escape(line['check'])}</b>: "
+            f"{escape(line['says'])}</li>"
+            for line in self.trust
+            if line["verdict"] in ("fail", "warning")
+        )
+        return (
+            f"<p>{escape(repr(self))}</p><table><thead><tr><th>attack</th><th>attacked</th>"
+            f"<th>broken</th><th>robust accuracy after it</th></tr></thead><tbody>{steps}</tbody>"
+            f"</table><ul>{checks}</ul>"
+        )
+
+
+def evaluate(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    attacks: Sequence[Attack] | None = None,
+    gradients: Sequence[GradientEstimator] | None = None,
+    *,
+    eps: float = 8 / 255,
+    extensions: Sequence[int] = (1,),
+    substitute: nn.Module | None = None,
+    table: bool = False,
+    trust: bool = True,
+    seed: int = 0,
+    draws: int = 1,
+    batch_size: int = 128,
+) -> Evaluation:
+    """Attack a model on images, one attack after the other, and report the worst case.
+
+    Adversarial images are crafted on views of the model and judged on the model. An image that is
+    misclassified, or that an earlier attack has broken, is attacked no more. The model is left as
+    it was: its mode, its weights and their gradients.
+
+    Args:
+        model: images -> logits (N, K). An `SNN` is attacked with every gradient estimator; any
+            other module with its own gradient.
+        images: (N, *) in [0, 1], on the model's device.
+        labels: (N,) their classes.
+        attacks: None: the default set of `snn_lightning.evaluation.sets`, within `eps`; else each
+            with every estimator, in this order.
+        gradients: estimators for `attacks`; None: STBP, RGA, HART and ASSG.
+        eps: radius of the default set, in units of the [0, 1] image; an attack of one's own has
+            its own.
+        extensions: factors of time extension to craft over.
+        substitute: another model to craft on as well (black box).
+        table: attack every correctly classified image with every attack; the worst case is the
+            same, and each attack has its own success rate.
+        trust: also check whether the number can be believed (an SNN alone).
+        seed: of all randomness.
+        draws: forward passes over which random input (Poisson) is attacked and judged.
+        batch_size: images that are attacked at once.
+
+    Raises:
+        ValueError: images outside [0, 1], labels that do not fit, or an empty or doubled set.
+        FloatingPointError: logits or gradients that are not finite.
+    """
+    if len(labels) != len(images) or not len(images):
+        raise ValueError(f"{len(labels)} labels do not fit {len(images)} images")
+    model = evaluation_view(model)
+    chosen, cells = _cells(model, attacks, gradients, eps, extensions, substitute)
+    data = Images(lambda rows: _batch(images, labels, rows), image_keys(images, labels), labels.tolist())
+    engine = Engine(data, Memory(), seed, draws, batch_size)
+    tasks = [Task(cell.label, cell, model) for cell in cells]
+    with torch.inference_mode(False), torch.no_grad():
+        found = sequence.judge_clean(engine, Task("clean", None, model))
+        columns = sequence.attack(engine, tasks, found.correct, table)
+    worst, rows = counts.worst_case(columns), [counts.cell_results(column) for column in columns]
+    clean = counts.clean_results(data.labels, found.correct)
+    lines: list[Line] = []
+    if trust and isinstance(model, SNN):
+        lines = trust_report(
+            model, images, labels, {"cells": rows, "worst_case": worst, "config": {"draws": draws}},
+            [bare(cell) for cell in cells], {x.cell.label: x.flipped for x in columns if x.complete}, seed=seed,
+        )  # fmt: skip
+    return Evaluation(
+        n=clean["n"],
+        clean_accuracy=clean["acc"],
+        clean_accuracy_interval=clean["interval"],
+        robust_accuracy=worst["robust_acc"],
+        robust_accuracy_interval=worst["robust_interval"],
+        set=None if chosen is None else chosen.name,
+        cells=tuple(rows),
+        worst_case=worst,
+        trust=tuple(lines),
+    )
+
+
+def _cells(
+    model: nn.Module,
+    attacks: Sequence[Attack] | None,
+    gradients: Sequence[GradientEstimator] | None,
+    eps: float,
+    extensions: Sequence[int],
+    substitute: nn.Module | None,
+) -> tuple[AttackSet | None, list[Cell]]:
+    plain = attacks is None and gradients is None and tuple(extensions) == (1,)
+    if plain and substitute is None:
+        return DEFAULT, DEFAULT.cells(model, eps)
+    if attacks is None:
+        raise ValueError("gradients, extensions and a substitute go with attacks of your own")
+    own: Sequence[GradientEstimator | None] = gradients or (STBP(), RGA(), HART(), ASSG())
+    if not isinstance(model, SNN):
+        if gradients:
+            raise ValueError(f"{type(model).__name__} is no SNN: it has its own gradient alone")
+        own = (None,)
+    return None, stopping(grid(attacks, own, extensions, substitute))
+
+
+def _batch(images: Tensor, labels: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    index = torch.as_tensor(rows, device=images.device)
+    return images[index], labels[index]
+
