@@ -26,6 +26,7 @@ from snn_lightning.conversion import (
 )
 from snn_lightning.encoders import Direct, Encoder, Frames, Poisson
 from snn_lightning.evaluation.adoption import GradientAudit, audit_gradients
+from snn_lightning.evaluation.evaluate import Evaluation, evaluate
 from snn_lightning.foreign import Adopted, adopt
 from snn_lightning.gradients import (
     ASSG,
@@ -92,6 +93,7 @@ __all__ = [
     "ConvertedIF",
     "Direct",
     "Encoder",
+    "Evaluation",
     "Exponential",
     "Frames",
     "GradientAudit",
@@ -124,6 +126,7 @@ __all__ = [
     "calibrate",
     "conversion_report",
     "convert",
+    "evaluate",
     "evaluation_view",
     "seeded",
 ]

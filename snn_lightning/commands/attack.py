@@ -25,6 +25,8 @@ from snn_lightning.evaluation.grid import Cell, bare, grid
 from snn_lightning.evaluation.identity import digest, image_keys, module_digest
 from snn_lightning.evaluation.sets import DEFAULT, SETS, AttackSet, stopping
 from snn_lightning.evaluation.trust import trust_report
+from snn_lightning.evaluation.trust.curves import Along
+from snn_lightning.evaluation.trust.entry import Entry
 from snn_lightning.gradients import ASSG, HART, RGA, STBP, GradientEstimator
 from snn_lightning.provenance import provenance
 from snn_lightning.snn import SNN
@@ -113,7 +115,12 @@ class Outcome:
 
 
 def attack(
-    fabric: Fabric, snn: SNN, data: DataModule, settings: Settings, store: Path, precision: str,
+    fabric: Fabric,
+    snn: SNN,
+    data: DataModule,
+    settings: Settings,
+    store: Path,
+    precision: str,
     progress: bool,
 ) -> Outcome | None:
     """Attack the test images with a declared set; None on all processes but the first.
@@ -170,9 +177,7 @@ def _task(tasks: Tasks, cell: Cell, snn: SNN, every: str) -> Task:
     return task if per_sample(task) else tasks(cell, snn, every)
 
 
-def _points(
-    engine: Engine, curves: Sequence[Point], tasks: Tasks
-) -> list[tuple[Point, Column]]:
+def _points(engine: Engine, curves: Sequence[Point], tasks: Tasks) -> list[tuple[Point, Column]]:
     found = []
     for point in curves:
         correct = sequence.judge_clean(engine, tasks(None, point.task.target)).correct
@@ -221,7 +226,8 @@ def _outcome(
     some = range(min(64, len(images.keys)))
     results["trust"] = trust_report(
         snn, *images.batch(some), results, [bare(column.cell) for column in columns],
-        {x.cell.label: x.flipped for x in columns if x.complete}, seed=settings.seed,
+        {column.cell.label: column.flipped for column in columns},
+        _along(curves, results["curves"]), settings.seed,
     )  # fmt: skip
     adversarial = {
         column.cell.label: dict(engine.ledger.examples(task.key))
@@ -237,6 +243,18 @@ def _outcome(
         {images.keys[row]: image for row, image in zip(rows, originals, strict=True)},
         adversarial,
     )
+
+
+def _along(
+    curves: Sequence[tuple[Point, Column]], rows: dict[str, list[dict[str, Any]]]
+) -> dict[str, list[Along]]:
+    """The points of the curves for the trust report, in the order of their rows."""
+    found: dict[str, list[Along]] = {}
+    for point, column in curves:
+        beside = found.setdefault(point.curve, [])
+        row = {**counts.cell_results(column), **rows[point.curve][len(beside)]}
+        beside.append(Along(point.label, point.x, Entry(bare(column.cell), row, column.flipped)))
+    return found
 
 
 def test_images(data: DataModule, samples: int | None, device: torch.device) -> Images:

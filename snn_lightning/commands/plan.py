@@ -10,10 +10,10 @@ from typing import Any, TypedDict, cast
 from torch import nn
 
 from snn_lightning.attacks import Attack, UntilBroken
-from snn_lightning.evaluation.identity import code_digest, digest, module_digest
 from snn_lightning.commands.models import load_snn
 from snn_lightning.evaluation.engine import Task
-from snn_lightning.evaluation.grid import Cell, grid, inner
+from snn_lightning.evaluation.grid import Cell, inner
+from snn_lightning.evaluation.identity import code_digest, digest, module_digest
 from snn_lightning.gradients import GradientEstimator
 from snn_lightning.snn import SNN
 

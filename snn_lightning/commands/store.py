@@ -36,7 +36,9 @@ class Store:
                 known |= self._batch(path)
         return known
 
-    def write(self, task: str, found: Mapping[str, Verdict], examples: Mapping[str, Tensor]) -> None:
+    def write(
+        self, task: str, found: Mapping[str, Verdict], examples: Mapping[str, Tensor]
+    ) -> None:
         name = hashlib.sha256(" ".join(found).encode()).hexdigest()[:16]
         path = self._place(task) / f"{name}.json"
         if examples:

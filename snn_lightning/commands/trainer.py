@@ -110,7 +110,9 @@ class Trainer(L.Trainer):
         datamodule.setup("test")
         bar = any(isinstance(callback, ProgressBar) for callback in self.callbacks)
         store = Path(target).parent / "attack-shards"
-        outcome = attack(fabric, model.snn.eval(), datamodule, settings, store, str(self.precision), bar)
+        outcome = attack(
+            fabric, model.snn.eval(), datamodule, settings, store, str(self.precision), bar
+        )
         if outcome is not None:
             outcome.results["config"]["checkpoint"] = ckpt_path
             drawn = write_report(Path(target), **vars(outcome))

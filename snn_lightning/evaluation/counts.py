@@ -124,7 +124,9 @@ def worst_case(columns: Sequence[Column]) -> dict[str, Any]:
     }
 
 
-def records(keys: Sequence[str], clean: Sequence[int], columns: Sequence[Column]) -> list[list[Any]]:
+def records(
+    keys: Sequence[str], clean: Sequence[int], columns: Sequence[Column]
+) -> list[list[Any]]:
     """A header, and a row a cell and attacked image; `sample` counts in the order of the data."""
     header = ["attack", "gradient", "extension", "box", "label", "sample", "image", "class"]
     table: list[list[Any]] = [[*header, "clean", "adversarial", "size"]]

@@ -55,7 +55,9 @@ class Ledger(Protocol):
     def read(self, task: str) -> Mapping[str, Verdict]:
         """All that is known of a task."""
 
-    def write(self, task: str, found: Mapping[str, Verdict], examples: Mapping[str, Tensor]) -> None:
+    def write(
+        self, task: str, found: Mapping[str, Verdict], examples: Mapping[str, Tensor]
+    ) -> None:
         """Add verdicts; `examples`: some of the adversarial images (*), by the image's key."""
 
     def examples(self, task: str) -> Mapping[str, Tensor]:
@@ -72,7 +74,9 @@ class Memory:
     def read(self, task: str) -> Mapping[str, Verdict]:
         return self.verdicts.get(task, {})
 
-    def write(self, task: str, found: Mapping[str, Verdict], examples: Mapping[str, Tensor]) -> None:
+    def write(
+        self, task: str, found: Mapping[str, Verdict], examples: Mapping[str, Tensor]
+    ) -> None:
         self.verdicts.setdefault(task, {}).update(found)
         self.images.setdefault(task, {}).update(examples)
 

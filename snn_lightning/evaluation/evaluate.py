@@ -125,7 +125,9 @@ def evaluate(
         raise ValueError(f"{len(labels)} labels do not fit {len(images)} images")
     model = evaluation_view(model)
     chosen, cells = _cells(model, attacks, gradients, eps, extensions, substitute)
-    data = Images(lambda rows: _batch(images, labels, rows), image_keys(images, labels), labels.tolist())
+    data = Images(
+        lambda rows: _batch(images, labels, rows), image_keys(images, labels), labels.tolist()
+    )
     engine = Engine(data, Memory(), seed, draws, batch_size)
     tasks = [Task(cell.label, cell, model) for cell in cells]
     with torch.inference_mode(False), torch.no_grad():
@@ -137,7 +139,7 @@ def evaluate(
     if trust and isinstance(model, SNN):
         lines = trust_report(
             model, images, labels, {"cells": rows, "worst_case": worst, "config": {"draws": draws}},
-            [bare(cell) for cell in cells], {x.cell.label: x.flipped for x in columns if x.complete}, seed=seed,
+            [bare(cell) for cell in cells], {x.cell.label: x.flipped for x in columns}, seed=seed,
         )  # fmt: skip
     return Evaluation(
         n=clean["n"],
@@ -176,4 +178,3 @@ def _cells(
 def _batch(images: Tensor, labels: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
     index = torch.as_tensor(rows, device=images.device)
     return images[index], labels[index]
-

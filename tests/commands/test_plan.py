@@ -67,8 +67,6 @@ def test_the_leak_of_a_model() -> None:
         leak(snn)
 
 
-
-
 def test_frames_have_no_curve_over_time_steps() -> None:
     snn, _, _ = make_snn(encoder="Frames")
     with pytest.raises(ValueError, match="recording fixes the time steps"):

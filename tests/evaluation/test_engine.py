@@ -27,7 +27,6 @@ from snn_lightning.evaluation.sets import SETS, stopping
 from snn_lightning.evaluation.wilson import wilson
 from snn_lightning.gradients import ASSG, HART, PDSG, GradientEstimator, RateReuse
 
-
 # Counts
 
 
@@ -119,7 +118,9 @@ def test_one_attack_after_the_other_is_the_worst_case_of_the_table(cells: list[C
         correct = sequence.judge_clean(engine, Task("clean", None, snn)).correct
         assert 0 < len(correct) < len(labels)
         columns = sequence.attack(engine, tasks, correct, table)
-        assert {row for rows in asked[-(-len(labels) // batch_size) :] for row in rows} <= {*correct}
+        assert {row for rows in asked[-(-len(labels) // batch_size) :] for row in rows} <= {
+            *correct
+        }
         broken.append({row for one in columns for row in one.broken})
         attacked = [len(one.verdicts) for one in columns]
         assert set(attacked) == {len(correct)} if table else attacked[-1] < len(correct)
@@ -155,26 +156,27 @@ def test_finished_work_is_shared_and_never_done_again() -> None:
 def test_batches_are_dealt_out_over_processes() -> None:
     snn, images, labels = separable()
     (cell,) = stopping(grid([PGD(steps=2)], [RGA()]))
-    task, ledger = Task("a", cell, snn), Memory()
-
-    def other() -> None:  # the second process finishes its share while the first one waits
-        engine, asked = engine_on(images, labels, 5, ledger=ledger, team=Team(1, 2))
-        with pytest.raises(KeyError):  # and does not wait for it
-            engine.verdicts(task, rows)
-        shares.append(asked)
-
-    rows, shares = list(range(24)), []
+    task, rows = Task("a", cell, snn), list(range(24))
     alone = engine_on(images, labels, 5)[0].verdicts(task, rows)
-    first, asked = engine_on(images, labels, 5, ledger=Memory(), team=Team(0, 2, lambda: None))
-    with pytest.raises(KeyError):
-        first.verdicts(task, rows)
-    assert [batch[0] for batch in asked] == [0, 10, 20]
-    ledger.verdicts.update(first.ledger.verdicts)  # type: ignore[attr-defined]
-    both, _ = engine_on(images, labels, 5, ledger=ledger, team=Team(1, 2))
-    found = both.verdicts(task, rows)
-    assert {row: x[:2] for row, x in found.items()} == {row: x[:2] for row, x in alone.items()}
-    assert not shares
-    del other
+    shared = Memory()
+    second, theirs = engine_on(images, labels, 5, ledger=shared, team=Team(1, 2))
+
+    def meet() -> None:  # the second process does its share while the first one waits
+        with pytest.raises(KeyError):  # it finds the first one's missing: nobody waits for it here
+            second.verdicts(task, rows)
+
+    own = Memory()
+
+    def join() -> None:
+        meet()
+        for key, verdicts in shared.verdicts.items():
+            own.verdicts.setdefault(key, {}).update(verdicts)
+
+    first, ours = engine_on(images, labels, 5, ledger=own, team=Team(0, 2, join))
+    both = first.verdicts(task, rows)
+    assert [batch[0] for batch in ours] == [0, 10, 20]
+    assert [batch[0] for batch in theirs] == [5, 15]
+    assert {row: x[:2] for row, x in both.items()} == {row: x[:2] for row, x in alone.items()}
 
 
 def test_what_depends_on_its_batch_stays_in_it() -> None:
@@ -320,7 +322,7 @@ def test_evaluate_finds_the_worst_case_of_a_linear_model_in_closed_form() -> Non
 
 @pytest.mark.parametrize("name", SETS)
 def test_a_declared_set_runs_on_any_module(name: str) -> None:
-    snn, images, labels = separable(6)
+    snn, _, _ = separable(6)
     for model in (snn, nn.Sequential(nn.Flatten(), nn.Linear(16, 4).double())):
         cells = SETS[name].cells(model, 0.02)
         assert len({cell.label for cell in cells}) == len(cells)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from toys import make_snn
 from torch import Tensor, nn
+from toys import make_snn
 
 from snn_lightning import FGSM, PGD, RGA, SNN, STBP
 from snn_lightning.attacks import APGD, DLR, Square, UniformNoise
@@ -54,7 +54,6 @@ def test_frames_refuse_a_time_extension() -> None:
     snn, _, _ = make_snn(encoder="Frames")
     with pytest.raises(ValueError, match="recording fixes the time steps"):
         grid([PGD()], [RGA()], [2])[0].view(snn)
-
 
 
 def test_where_a_cell_stands_is_in_its_fields() -> None:

@@ -62,5 +62,3 @@ def test_the_key_of_an_image_sees_its_pixels_and_its_label() -> None:
     keys = image_keys(images, torch.tensor([0, 0, 1, 0]))
     assert len(set(keys)) == 3
     assert keys[0] == keys[3]
-
-

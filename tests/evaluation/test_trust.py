@@ -16,11 +16,11 @@ from torch.nn.functional import avg_pool2d, cross_entropy
 
 from snn_lightning import FGSM, LIF, PGD, QCFS, RGA, SNN, STBP, Attack, Direct, Poisson, Triangle
 from snn_lightning.attacks import L2, RFGSM, Square, UniformNoise
-from snn_lightning.commands.store import Shard
 from snn_lightning.data import Digits
-from snn_lightning.evaluation.counts import cell_results, counts, flipped, worst_case
+from snn_lightning.evaluation.counts import Column, cell_results, counts, worst_case
+from snn_lightning.evaluation.engine import Verdict
 from snn_lightning.evaluation.grid import Cell, grid
-from snn_lightning.evaluation.judge import craft, decide, zero_gradient
+from snn_lightning.evaluation.judge import craft, decide
 from snn_lightning.evaluation.paired import Paired
 from snn_lightning.evaluation.trust import difference, network, trust_report, verdict
 from snn_lightning.evaluation.trust.audit import audit
@@ -116,22 +116,18 @@ Evaluated = tuple[dict[str, Any], Sequence[Cell], dict[str, list[bool]]]
 def evaluate(snn: SNN, images: Tensor, labels: Tensor, cells: Sequence[Cell]) -> Evaluated:
     """What an evaluation stores of these cells, the cells, and which samples each breaks."""
     torch.manual_seed(0)
-    clean = decide(snn, images, 1).tolist()
-    records = {}
+    clean = decide(snn, images, 1)
+    correct = (clean == labels).nonzero()[:, 0].tolist()
+    columns = []
     for cell in cells:
         adversarial = craft(cell, snn, images, labels, 1)
-        zeros = zero_gradient(cell, snn, images, labels) if cell.attack.uses_gradient else None
-        records[cell.label] = Shard(
-            labels.tolist(),
-            clean,
-            decide(snn, adversarial, 1).tolist(),
-            cell.attack.norm.size(adversarial - images).tolist(),
-            None if zeros is None else zeros.tolist(),
-            0.0,
-        )
-    rows = [cell_results(cell, records[cell.label]) for cell in cells]
-    results = {"cells": rows, "worst_case": worst_case(records), "curves": {}}
-    return results, cells, {label: flipped(record) for label, record in records.items()}
+        judged = decide(snn, adversarial, 1)
+        sizes = cell.attack.norm.size(adversarial - images)
+        found = {row: Verdict(int(judged[row]), float(sizes[row]), 0.0) for row in correct}
+        columns.append(Column(cell, found, labels.tolist(), correct))
+    rows = [cell_results(column) for column in columns]
+    results = {"cells": rows, "worst_case": worst_case(columns), "curves": {}}
+    return results, cells, {column.cell.label: column.flipped for column in columns}
 
 
 def curve(snn: SNN, images: Tensor, labels: Tensor, attacks: Mapping[float, Attack]) -> list[Along]:
@@ -335,8 +331,8 @@ def entry(
     """A cell that breaks so many in a row, from `start` on, of 900 correct images of 1,000."""
     named = f"{type(attack).__name__}/{gradient}"
     hit = [start <= i < start + broken for i in range(1000)]
-    row = counts([True] * 900 + [False] * 100, hit)
-    extras = {"label": named, "eps": attack.eps, "largest": attack.eps, "zero_gradient": 0}
+    row = counts(1000, 900, sum(hit))
+    extras = {"label": named, "eps": attack.eps, "largest": attack.eps, "attacked": 900}
     return Entry(Cell(named, attack, gradient, extension, substitute), {**row, **extras}, hit)
 
 
@@ -538,13 +534,11 @@ def test_counts_of_the_whole_set_go_before_those_of_a_few_images(
     sound: SNN, images: Tensor, labels: Tensor
 ) -> None:
     found = entry(PGD10, 500, S)
-    results = {"cells": [{**found.row, "zero_gradient": 500}]}
+    results = {"cells": [found.row]}
     along = {"eps": points(180)}
     flips = {found.cell.label: found.flipped}
     lines = trust_report(sound, images[:8], labels[:8], results, [found.cell], flips, along)
     by_check = {line["check"]: line for line in lines}
-    assert by_check["zero gradient"]["value"] == {"STBP": 0.5}
-    assert by_check["zero gradient"]["verdict"] == "fail"
     assert by_check["eps = 0 changes nothing"]["verdict"] == "fail"
 
 

@@ -33,5 +33,3 @@ def test_wilson_knows_nothing_of_no_samples_and_refuses_what_is_no_share() -> No
     assert wilson(0, 0) is None
     with pytest.raises(ValueError, match="no share"):
         wilson(3, 2)
-
-

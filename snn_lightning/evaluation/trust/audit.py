@@ -37,8 +37,15 @@ def _row_problems(entry: Entry) -> Iterator[str]:
     if not largest <= eps + TOLERANCE * max(1.0, eps):  # true of NaN
         yield f"{label}: a perturbation of size {largest:.6g} at eps {eps:.6g}"
     broken, right, n = row["flipped"], row["clean_correct"], row["n"]
-    if not 0 <= broken <= right <= n:
-        yield f"{label}: {broken} broken of {right} correct of {n} is impossible"
+    attacked = row["attacked"]
+    if not 0 <= broken <= attacked <= right <= n:
+        yield (
+            f"{label}: {broken} broken of {attacked} attacked of {right} correct of {n} is "
+            "impossible"
+        )
+    elif not entry.complete:
+        if row["asr"] is not None or row["robust_acc"] is not None:
+            yield f"{label}: shares, though it attacked what others had left"
     elif not _is(row["asr"], broken, right):
         yield f"{label}: ASR {row['asr']} is not {broken} / {right}"
     elif (len(entry.flipped), sum(entry.flipped)) != (n, broken):

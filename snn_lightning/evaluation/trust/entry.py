@@ -25,10 +25,15 @@ class Entry(NamedTuple):
 
     @property
     def sound(self) -> bool:
-        """Whether its counts are possible, and there was something to break."""
+        """Whether its counts are possible, and say something of all that could be broken."""
         broken, right, n = self.row["flipped"], self.row["clean_correct"], self.row["n"]
         counted = len(self.flipped) == n and sum(self.flipped) == broken
-        return 0 <= broken <= right <= n and right > 0 and counted
+        return 0 <= broken <= right <= n and right > 0 and counted and self.complete
+
+    @property
+    def complete(self) -> bool:
+        """Whether it attacked all samples that were right before, and not what others had left."""
+        return bool(self.row["attacked"] == self.row["clean_correct"])
 
     def against(self, other: Entry) -> Paired:
         """Of the samples that were right before: those that it breaks, and those of another."""

@@ -13,7 +13,7 @@ from snn_lightning.evaluation.trust import network, order, probe
 from snn_lightning.evaluation.trust.audit import audit
 from snn_lightning.evaluation.trust.curves import Along, monotone
 from snn_lightning.evaluation.trust.entry import Entry, entries, estimators, plain_stbp
-from snn_lightning.evaluation.trust.line import Count, Line, Verdict, line, worst
+from snn_lightning.evaluation.trust.line import Line, Verdict, line, worst
 from snn_lightning.evaluation.trust.sense import false_sense
 from snn_lightning.gradients import GradientEstimator
 from snn_lightning.snn import SNN
@@ -89,7 +89,7 @@ def _network(
         says = "Nothing can be measured on a network that is not finite."
         return problems, [line(check, "skipped", says) for check in network.CHECKS]
 
-    zeros = {name: one.zero for name, one in passes.items()} | _counted_zeros(gradients, found)
+    zeros = {name: one.zero for name, one in passes.items()}
     return [], [
         *_budgets(sample, radii, gradients),
         network.zero_gradients(zeros),
@@ -124,16 +124,3 @@ def _window(sample: probe.Sample, gradients: Sequence[GradientEstimator]) -> Lin
     if not stbp:
         return line(network.WINDOW, "skipped", "STBP is not in the set: nothing hangs on a window.")
     return network.window(probe.inside_window(sample, stbp[0].surrogate), stbp[0].surrogate)
-
-
-def _counted_zeros(
-    gradients: Mapping[str, GradientEstimator], found: Sequence[Entry]
-) -> dict[str, Count]:
-    """{estimator: samples with gradient 0, of all}, where the evaluation counted them."""
-    counted: dict[str, Count] = {}
-    for name, gradient in gradients.items():
-        for entry in found:
-            zeros = entry.row.get("zero_gradient")
-            if entry.white and entry.view == (gradient, 1) and zeros is not None:
-                counted[name] = zeros, entry.row["n"]
-    return counted
