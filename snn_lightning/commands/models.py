@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.snn import SNN
@@ -28,7 +29,7 @@ def load_snn(path: str) -> SNN:
     return model.snn.eval()
 
 
-def require_fit(name: str, snn: SNN, images: torch.Tensor, num_classes: int) -> None:
+def require_fit(name: str, snn: nn.Module, images: torch.Tensor, num_classes: int) -> None:
     """Raise ValueError unless `snn` takes these images (N, *) and knows as many classes."""
     try:
         with torch.no_grad():

@@ -163,7 +163,7 @@ class Trainer(L.Trainer):
 
 
 def _fabric(trainer: Trainer) -> Fabric:
-    """Lightning's other half, for what is no training: the same devices, processes and precision."""
+    """The same devices, processes and precision, for what is no training."""
     cuda = trainer.strategy.root_device.type == "cuda"
     return Fabric(
         accelerator=trainer.accelerator.name(),

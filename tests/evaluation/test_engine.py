@@ -94,17 +94,18 @@ def engine_on(
 def separable(images: int = 24) -> tuple[SNN, Tensor, Tensor]:
     """A network, and images under the labels that it gives most of them itself, in float64."""
     torch.manual_seed(3)
-    snn = SNN(Direct(4), TinyNetwork(neuron=LIF())).double().eval()
-    pixels = torch.rand(images, 1, 4, 4, dtype=torch.float64)
+    encoder = Direct(8, mean=[0.5] * 3, std=[0.1] * 3)
+    snn = SNN(encoder, TinyNetwork(neuron=LIF())).double().eval()
+    pixels = torch.rand(images, 3, 6, 6, dtype=torch.float64)
     labels = decide(snn, pixels, 1)
     labels[::6] = (labels[::6] + 1) % 4  # misclassified
     return snn, pixels, labels
 
 
 CELLS = [
-    *stopping(grid([FGSM(eps=0.02), PGD(eps=0.03, step_size=0.01, steps=4)], [STBP(), RGA()])),
-    *stopping(grid([SAPGD(eps=0.03, steps=5), APGD(eps=0.03, steps=5)], [ASSG(), HART()])),
-    *stopping(grid([Square(eps=0.05, queries=20), UniformNoise(eps=0.05)], [STBP()])),
+    *stopping(grid([FGSM(eps=0.01), PGD(eps=0.02, step_size=0.005, steps=4)], [STBP(), RGA()])),
+    *stopping(grid([SAPGD(eps=0.02, steps=5), APGD(eps=0.02, steps=5)], [ASSG(), HART()])),
+    *stopping(grid([Square(eps=0.02, queries=20), UniformNoise(eps=0.02)], [STBP()])),
 ]
 
 
@@ -323,7 +324,7 @@ def test_evaluate_finds_the_worst_case_of_a_linear_model_in_closed_form() -> Non
 @pytest.mark.parametrize("name", SETS)
 def test_a_declared_set_runs_on_any_module(name: str) -> None:
     snn, _, _ = separable(6)
-    for model in (snn, nn.Sequential(nn.Flatten(), nn.Linear(16, 4).double())):
+    for model in (snn, nn.Sequential(nn.Flatten(), nn.Linear(108, 4).double())):
         cells = SETS[name].cells(model, 0.02)
         assert len({cell.label for cell in cells}) == len(cells)
         assert all(cell.attack.eps == 0.02 for cell in cells)
