@@ -53,8 +53,7 @@ OTHER = {  # another architecture, T and encoding; its weights are as good as ra
         "init_args": {"width": 0.0625, "in_channels": 1, "image_size": 32, "num_classes": 10},
     },
 }
-# 20 images in batches of 8, 8 and 4; 4 attacks by gradient and the noise; 2 points of the curve
-# are not among them
+# 20 images in batches of 8; 4 attacks by gradient and the noise, on all that is correct
 SET = {
     "attacks": [
         {"class_path": "FGSM"},
@@ -63,13 +62,14 @@ SET = {
     ],
     "gradients": [{"class_path": "STBP"}, {"class_path": "RGA"}],
     "samples": 20,
+    "table": True,
     "curves": {
         "eps": [0.0, 8 / 255],
         "attacks": [{"class_path": "PGD", "init_args": {"steps": 2}}],
         "gradients": [{"class_path": "RGA"}],
     },
 }
-SHARDS = (5 + 1) * 3
+TASKS = 1 + 5 + 1  # the clean verdict, the cells, and a point of the curve that is not among them
 
 
 @pytest.fixture(scope="module")
@@ -165,13 +165,19 @@ def test_one_command_leaves_everything_that_was_promised(reference: Path) -> Non
     assert (zero["flipped"], own["flipped"]) == (0, found["cells"][3]["flipped"])
     assert found["trust"]
     rows = (folder / "records.csv").read_text().splitlines()
-    assert len(rows) == 1 + 5 * 20
+    assert len(rows) == 1 + 5 * clean
     assert set(json.loads((folder / "timing.json").read_text())["seconds"]) == {
         cell["label"] for cell in found["cells"]
     }
-    for key in ("checkpoint", "model_digest", "attacks", "gradients", "seed", "draws", "data"):
+    axes = [
+        (cell["attack"], cell["gradient"], cell["extension"], cell["box"])
+        for cell in found["cells"]
+    ]
+    assert axes[3:] == [("PGD", "RGA", 1, "white"), ("UniformNoise", None, 1, "white")]
+    for key in ("checkpoint", "model_digest", "images", "seed", "draws", "table", "precision"):
         assert found["config"][key] is not None, key
-    assert len(shards(reference)) == SHARDS  # the point at the attack's own eps is no new work
+    # the point at the attack's own eps is no new work
+    assert len({path.parent for path in shards(reference)}) == TASKS
 
 
 def test_a_killed_run_goes_on_even_on_two_processes_and_ends_in_the_same_bytes(
@@ -187,7 +193,7 @@ def test_a_killed_run_goes_on_even_on_two_processes_and_ends_in_the_same_bytes(
         running.send_signal(signal.SIGKILL)
         output, _ = running.communicate()
     done = shards(runs)
-    assert 4 <= len(done) < SHARDS, output
+    assert 4 <= len(done) < len(shards(reference)), output
     assert not list(runs.rglob("results.json"))
 
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
@@ -195,7 +201,6 @@ def test_a_killed_run_goes_on_even_on_two_processes_and_ends_in_the_same_bytes(
     output, _ = running.communicate(timeout=900)
     assert running.returncode == 0, output
     after = shards(runs)
-    assert len(after) == SHARDS
     assert all(after[path] == written for path, written in done.items())  # none was made again
     for name in ("results.json", "records.csv"):
         resumed, whole = folder_of(runs) / name, folder_of(reference) / name
@@ -209,13 +214,26 @@ def test_black_box_from_another_architecture_time_and_encoding(home: Path) -> No
     more = ["--substitute", checkpoint(home, "other"), "--samples", "8", "--curves", "{}"]
     main(command(home, runs, *more))
     found = json.loads((folder_of(runs) / "results.json").read_text())
-    boxes = {cell["label"]: cell["box"] for cell in found["cells"]}
-    assert len(boxes) == 4 + 4 + 1
-    assert boxes["PGD/RGA black"] == "black"
-    assert boxes["PGD/RGA"] == boxes["UniformNoise"] == "white"
+    boxes = [cell["box"] for cell in found["cells"]]
+    assert (boxes.count("white"), boxes.count("black")) == (4 + 1, 4)
     # judged on the target: its clean predictions are the same whatever was searched on
     assert len({cell["clean_correct"] for cell in found["cells"]}) == 1
     assert found["config"]["substitute_digest"] not in (None, found["config"]["model_digest"])
+
+
+def test_one_attack_after_the_other_gives_the_worst_case_of_the_table(
+    home: Path, reference: Path
+) -> None:
+    runs = home / "sequence"
+    main(command(home, runs, "--table", "false", "--curves", "{}"))
+    table, found = (
+        json.loads((folder_of(x) / "results.json").read_text()) for x in (reference, runs)
+    )
+    assert found["worst_case"] == table["worst_case"]
+    left = [cell["attacked"] for cell in found["cells"]]
+    assert left[0] == found["clean"]["correct"] > left[-1]
+    for before, cell, step in zip(left, left[1:], found["worst_case"]["steps"], strict=False):
+        assert before - step["broke"] == cell
 
 
 def test_a_mistake_is_one_line(
