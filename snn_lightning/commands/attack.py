@@ -23,8 +23,8 @@ from snn_lightning.evaluation.counts import Column
 from snn_lightning.evaluation.engine import Engine, Images, Task, Team, per_sample
 from snn_lightning.evaluation.grid import Cell, bare, grid
 from snn_lightning.evaluation.identity import digest, image_keys, module_digest
-from snn_lightning.evaluation.sets import DEFAULT, SETS, AttackSet, stopping
-from snn_lightning.evaluation.trust import trust_report
+from snn_lightning.evaluation.sets import DEFAULT, SETS, AttackSet, missing, stopping
+from snn_lightning.evaluation.trust import conclude, trust_report
 from snn_lightning.evaluation.trust.curves import Along
 from snn_lightning.evaluation.trust.entry import Entry
 from snn_lightning.gradients import ASSG, HART, RGA, STBP, GradientEstimator
@@ -228,7 +228,9 @@ def _outcome(
         snn, *images.batch(some), results, [bare(column.cell) for column in columns],
         {column.cell.label: column.flipped for column in columns},
         _along(curves, results["curves"]), settings.seed,
+        missing([column.cell for column in columns]),
     )  # fmt: skip
+    results["conclusion"] = conclude(results["trust"])._asdict()
     adversarial = {
         column.cell.label: dict(engine.ledger.examples(task.key))
         for column, task in zip(columns, tasks, strict=True)

@@ -15,8 +15,8 @@ from snn_lightning.evaluation import counts, sequence
 from snn_lightning.evaluation.engine import Engine, Images, Memory, Task
 from snn_lightning.evaluation.grid import Cell, bare, grid
 from snn_lightning.evaluation.identity import image_keys
-from snn_lightning.evaluation.sets import DEFAULT, AttackSet, stopping
-from snn_lightning.evaluation.trust import Line, trust_report
+from snn_lightning.evaluation.sets import DEFAULT, AttackSet, missing, stopping
+from snn_lightning.evaluation.trust import Conclusion, Line, conclude, trust_report
 from snn_lightning.gradients import ASSG, HART, RGA, STBP, GradientEstimator
 from snn_lightning.snn import SNN
 from snn_lightning.views import evaluation_view
@@ -49,6 +49,11 @@ class Evaluation:
     worst_case: Mapping[str, Any]
     trust: tuple[Line, ...]
 
+    @property
+    def conclusion(self) -> Conclusion:
+        """Whether the robust accuracy can be believed."""
+        return conclude(self.trust)
+
     def __repr__(self) -> str:
         robust, clean = 100 * self.robust_accuracy, 100 * self.clean_accuracy
         low, high = (100 * bound for bound in self.robust_accuracy_interval)
@@ -70,7 +75,8 @@ class Evaluation:
             if line["verdict"] in ("fail", "warning")
         )
         return (
-            f"<p>{escape(repr(self))}</p><table><thead><tr><th>attack</th><th>attacked</th>"
+            f"<p>{escape(repr(self))}: {escape(self.conclusion.words)}</p>"
+            f"<table><thead><tr><th>attack</th><th>attacked</th>"
             f"<th>broken</th><th>robust accuracy after it</th></tr></thead><tbody>{steps}</tbody>"
             f"</table><ul>{checks}</ul>"
         )
@@ -137,9 +143,15 @@ def evaluate(
     clean = counts.clean_results(data.labels, found.correct)
     lines: list[Line] = []
     if trust and isinstance(model, SNN):
+        results = {
+            "set": None if chosen is None else {"name": chosen.name, "strong": chosen.strong},
+            "cells": rows,
+            "worst_case": worst,
+            "config": {"draws": draws},
+        }
         lines = trust_report(
-            model, images, labels, {"cells": rows, "worst_case": worst, "config": {"draws": draws}},
-            [bare(cell) for cell in cells], {x.cell.label: x.flipped for x in columns}, seed=seed,
+            model, images, labels, results, [bare(cell) for cell in cells],
+            {x.cell.label: x.flipped for x in columns}, seed=seed, missing=missing(cells),
         )  # fmt: skip
     return Evaluation(
         n=clean["n"],

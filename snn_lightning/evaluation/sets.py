@@ -65,6 +65,17 @@ def stopping(cells: Sequence[Cell]) -> list[Cell]:
     return [replace(cell, attack=UntilBroken(inner(cell.attack))) for cell in cells]
 
 
+def missing(cells: Sequence[Cell]) -> list[str]:
+    """What the default set holds, as "attack/estimator", and these cells do not."""
+
+    def member(attack: Attack, gradient: GradientEstimator | None) -> str:
+        kinds = [inner(attack), *([] if gradient is None else [gradient])]
+        return "/".join(type(kind).__name__ for kind in kinds)
+
+    present = {member(cell.attack, cell.gradient) for cell in cells}
+    return [x for x in dict.fromkeys(member(*pair) for pair in DEFAULT.pairs) if x not in present]
+
+
 def _crossed(attacks: Sequence[Attack], gradients: Sequence[GradientEstimator]) -> tuple[Pair, ...]:
     return tuple((cell.attack, cell.gradient) for cell in grid(attacks, gradients))
 

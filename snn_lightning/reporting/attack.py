@@ -78,6 +78,8 @@ def print_table(found: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
         f"robust accuracy {percent(worst['robust_acc'])} %, 95 %: "
         f"{interval(worst['robust_interval'])}"
     )
+    conclusion = found["conclusion"]
+    Console().print(f"{conclusion['words']}: {conclusion['says']}")
     for line in found["trust"]:
         if line["verdict"] in ("fail", "warning"):
             style = "bold red" if line["verdict"] == "fail" else "yellow"

@@ -22,12 +22,14 @@ from snn_lightning.evaluation.engine import Verdict
 from snn_lightning.evaluation.grid import Cell, grid
 from snn_lightning.evaluation.judge import craft, decide
 from snn_lightning.evaluation.paired import Paired
-from snn_lightning.evaluation.trust import difference, network, trust_report, verdict
+from snn_lightning.evaluation.trust import conclude, difference, network, trust_report
 from snn_lightning.evaluation.trust.audit import audit
+from snn_lightning.evaluation.trust.conclusion import DECISIVE
 from snn_lightning.evaluation.trust.curves import Along, monotone
 from snn_lightning.evaluation.trust.entry import Entry, entries, estimators
 from snn_lightning.evaluation.trust.line import best_of_set
 from snn_lightning.evaluation.trust.order import (
+    gradient_free_after_white,
     more_steps,
     noise_below_attack,
     square_below_white,
@@ -40,9 +42,11 @@ from snn_lightning.networks import Spiking, SpikingNetwork
 
 CHECKS = [
     "false sense of security",
+    "strength of the set",
     "PGD >= FGSM",
     "white >= black",
     "Square not better than white box",
+    "nothing but gradients needed",
     "noise << attack",
     "monotone in eps",
     "monotone in steps",
@@ -158,7 +162,7 @@ def test_a_sound_network_stays_green(sound: SNN, images: Tensor, labels: Tensor)
     assert set(found.values()) <= {"ok", "warning"}, lines
     doubtful = [check for check, said in found.items() if said == "warning"]
     assert set(doubtful) <= {"false sense of security"}, lines
-    assert verdict(lines) != "fail"
+    assert conclude(lines).id != "broken"
 
 
 class Shattered(Direct):
@@ -184,7 +188,7 @@ def test_a_network_that_masks_every_gradient_is_red(
         <= failed
         <= {*CHECKS[2:5], "eps = 1 breaks everything", "zero gradient"}
     )
-    assert verdict(lines) == "fail"
+    assert conclude(lines).id == "broken"
 
 
 def test_neurons_outside_the_window_are_a_false_sense_of_security(
@@ -581,14 +585,43 @@ def test_an_interval_of_a_difference() -> None:
         assert difference(a, b) == pytest.approx(bounds, abs=5e-5)
 
 
-def test_the_verdict_of_all() -> None:
-    def all_of(*said: str) -> str:
-        return verdict([{"verdict": one} for one in said])
+def test_what_all_checks_say_together() -> None:
+    def all_of(**said: str) -> str:
+        lines = dict.fromkeys([*DECISIVE, "strength", "more-steps"], "ok")
+        lines |= {name.replace("_", "-"): verdict for name, verdict in said.items()}
+        checks = [{"id": x, "check": x, "verdict": y, "says": ""} for x, y in lines.items()]
+        return conclude(checks).id
 
-    assert all_of("ok", "skipped") == "ok"
-    assert all_of("ok", "warning", "skipped") == "warning"
-    assert all_of("warning", "fail", "ok") == "fail"
-    assert all_of("skipped") == all_of() == "warning"
+    assert all_of() == all_of(more_steps="skipped") == "believed"
+    assert all_of(more_steps="warning") == "care"
+    assert all_of(more_steps="fail", strength="warning") == "broken"
+    assert all_of(strength="warning") == "upper-bound"
+    for decisive in DECISIVE:  # what was not checked is not believed
+        assert all_of(**{decisive.replace("-", "_"): "skipped"}) == "upper-bound"
+    assert conclude([]).id == "upper-bound"
+
+
+def test_noise_alone_is_never_believed(sound: SNN, images: Tensor, labels: Tensor) -> None:
+    noise = [Cell("UniformNoise", UniformNoise(0.05))]
+    missing = ["SAPGD/ASSG"]
+    results, *rest = evaluate(sound, images, labels, noise)
+    lines = trust_report(sound, images, labels, results, *rest, missing=missing)
+    assert conclude(lines).id == "upper-bound"
+    assert "SAPGD/ASSG" in conclude(lines).says
+
+
+def test_what_falls_without_a_gradient_after_all_gradients_is_seen() -> None:
+    def left(cell: Cell, attacked: int, flipped: int) -> Entry:
+        row = {**counts(1000, 900, flipped), "label": cell.label, "attacked": attacked}
+        return Entry(cell, row, [i < flipped for i in range(1000)])
+
+    white, square = Cell("PGD", PGD(0.1), STBP()), Cell("Square", Square(0.1))
+    for flipped, said in ((0, "ok"), (12, "ok"), (30, "warning"), (120, "fail")):
+        line = gradient_free_after_white([left(white, 900, 300), left(square, 600, flipped)])
+        assert line["verdict"] == said, flipped
+    assert gradient_free_after_white([left(square, 900, 300)])["verdict"] == "skipped"
+    before = [left(square, 900, 300), left(white, 600, 100)]
+    assert gradient_free_after_white(before)["verdict"] == "skipped"
 
 
 def test_a_set_without_gradients_asks_the_models_own(

@@ -21,7 +21,9 @@ HOSTILE = "PGD(eps=0.1)/<script>alert('x')</script>"
 def fabricated() -> dict[str, Any]:
     def cell(label: str, asr: float) -> dict[str, Any]:
         return {
-            "label": label, "attack": f"{label.split('/')[0]}(eps=0.03)", "gradient": "RGA()",
+            "label": label, "attack": label.split("/")[0], "gradient": label.partition("/")[2],
+            "settings": {"attack": f"{label.split('/')[0]}(eps=0.03)", "gradient": "RGA()"},
+            "attacked": 400,
             "box": "white", "extension": 1, "eps": 0.03, "n": 512, "clean_correct": 400,
             "flipped": int(400 * asr), "asr": asr, "asr_interval": [asr - 0.04, asr + 0.04],
             "robust_acc": 0.78 * (1 - asr), "robust_interval": [0.1, 0.2],
@@ -37,7 +39,12 @@ def fabricated() -> dict[str, Any]:
         "worst_case": {
             "set": ["FGSM/STBP", "PGD/RGA"], "n": 512, "robust_acc": 0.1234,
             "robust_interval": [0.1, 0.15], "asr": 0.84, "asr_interval": [0.8, 0.87],
+            "steps": [
+                {"label": "FGSM/STBP", "broke": 172, "robust_acc": 0.4453},
+                {"label": HOSTILE, "broke": 165, "robust_acc": 0.1234},
+            ],
         },
+        "conclusion": {"id": "broken", "words": "do not believe it", "says": "It fails: x."},
         "cells": [cell("FGSM/STBP", 0.4321), cell("PGD/RGA", 0.8765), cell(HOSTILE, 0.5),
                   cell("Square", 0.2)],
         "curves": {"eps": points},
@@ -97,6 +104,8 @@ def test_every_number_is_there(page: str) -> None:
     assert page.count("n = 512") >= 5
     assert '<p class="loud fail"><b>False sense of security:</b> STBP says 40 %' in page
     assert "do not believe it" in page
+    assert "broke 172" in page
+    assert page.index("44.5 %") < page.index("<table>")  # the staircase stands above the tables
     assert page.index("STBP says 40 %") < page.index("<table>")
 
 

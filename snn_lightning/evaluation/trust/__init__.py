@@ -4,7 +4,8 @@ After Carlini et al., "On Evaluating Adversarial Robustness" (2019), and Athalye
 Gradients Give a False Sense of Security" (ICML 2018).
 """
 
+from snn_lightning.evaluation.trust.conclusion import Conclusion, conclude
 from snn_lightning.evaluation.trust.line import Line, Verdict, difference
-from snn_lightning.evaluation.trust.report import trust_report, verdict
+from snn_lightning.evaluation.trust.report import trust_report
 
-__all__ = ["Line", "Verdict", "difference", "trust_report", "verdict"]
+__all__ = ["Conclusion", "Line", "Verdict", "conclude", "difference", "trust_report"]

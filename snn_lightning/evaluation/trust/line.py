@@ -16,12 +16,37 @@ MARGIN = 0.05  # a contradiction beyond chance is a warning; beyond chance by th
 SEVERITY: tuple[Verdict, ...] = ("ok", "warning", "fail")
 
 
+# Names may change; ids do not.
+IDS = {
+    "false sense of security": "false-sense",
+    "strength of the set": "strength",
+    "PGD >= FGSM": "more-steps",
+    "white >= black": "white-over-black",
+    "Square not better than white box": "square-below-white",
+    "nothing but gradients needed": "gradient-free-after-white",
+    "noise << attack": "noise-below-attack",
+    "monotone in eps": "monotone-eps",
+    "monotone in steps": "monotone-steps",
+    "monotone in restarts": "monotone-restarts",
+    "eps = 0 changes nothing": "eps-zero",
+    "eps = 1 breaks everything": "eps-one",
+    "zero gradient": "zero-gradient",
+    "neurons inside the surrogate's window": "window",
+    "logits equal across estimators": "same-logits",
+    "repeat-forward equality": "repeat",
+    "batch-size invariance": "one-by-one",
+    "NaN and budget audit": "audit",
+}
+
+
 class Line(TypedDict):
     """A line of the report.
 
-    check: short name. says: one sentence, numbers included. value: the numbers, for JSON.
+    id: what programs know the check by. check: its name. says: one sentence, numbers included.
+    value: the numbers, for JSON.
     """
 
+    id: str
     check: str
     verdict: Verdict
     says: str
@@ -29,7 +54,14 @@ class Line(TypedDict):
 
 
 def line(check: str, verdict: Verdict, says: str, value: Any = None) -> Line:
-    return {"check": check, "verdict": verdict, "says": says, "value": value}
+    """Raises KeyError: a check without an id."""
+    return {
+        "id": IDS[check],
+        "check": check,
+        "verdict": verdict,
+        "says": says,
+        "value": value,
+    }
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from snn_lightning.attacks import Square, UniformNoise
 from snn_lightning.evaluation.trust.entry import Entry, strongest
 from snn_lightning.evaluation.trust.line import (
+    MARGIN,
     SEVERITY,
     Line,
     Verdict,
@@ -18,6 +19,7 @@ from snn_lightning.evaluation.trust.line import (
     share,
     worst,
 )
+from snn_lightning.evaluation.wilson import wilson
 
 
 class Pair(NamedTuple):
@@ -103,6 +105,31 @@ def noise_below_attack(found: Sequence[Entry]) -> Line:
     }
     value = {"noise": share(noise.broken), "attack": share(best.broken)}
     return line(check, verdict, says + meaning[verdict], value)  # type: ignore[arg-type]
+
+
+def gradient_free_after_white(found: Sequence[Entry]) -> Line:
+    """What the gradient attacks of a sequence left must not fall to one that asks for none.
+
+    A few images may: up to 1 % of those that were right before, beyond chance, are ok.
+    """
+    check, broken, right = "nothing but gradients needed", 0, 0
+    seen: set[tuple[str, float]] = set()
+    for entry in found:
+        if entry.white:
+            seen.add(entry.budget)
+        elif entry.budget in seen and isinstance(entry.cell.attack, Square):
+            broken, right = broken + entry.row["flipped"], entry.row["clean_correct"]
+    if not right or all(entry.complete for entry in found):
+        return line(check, "skipped", "No Square came after gradient attacks on what they left.")
+    bounds = wilson(broken, right)
+    excess = bounds[0] if bounds else 0.0
+    verdict: Verdict = "fail" if excess > MARGIN else "warning" if excess > 0.01 else "ok"
+    says = (
+        f"Without any gradient Square breaks {plural(broken, 'image')} more of {right}, after all "
+        "attacks that climb one"
+    )
+    meaning = "." if verdict == "ok" else ": the gradients are masked."
+    return line(check, verdict, says + meaning, {"broken": broken, "of": right})
 
 
 def _ordered(check: str, pairs: Sequence[Pair], lacking: str) -> Line:

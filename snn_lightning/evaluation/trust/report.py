@@ -11,9 +11,10 @@ from torch import Tensor
 from snn_lightning.evaluation.grid import Cell
 from snn_lightning.evaluation.trust import network, order, probe
 from snn_lightning.evaluation.trust.audit import audit
+from snn_lightning.evaluation.trust.conclusion import strength
 from snn_lightning.evaluation.trust.curves import Along, monotone
 from snn_lightning.evaluation.trust.entry import Entry, entries, estimators, plain_stbp
-from snn_lightning.evaluation.trust.line import Line, Verdict, line, worst
+from snn_lightning.evaluation.trust.line import Line, line
 from snn_lightning.evaluation.trust.sense import false_sense
 from snn_lightning.gradients import GradientEstimator
 from snn_lightning.snn import SNN
@@ -30,6 +31,7 @@ def trust_report(
     flipped: Mapping[str, Sequence[bool]],
     along: Mapping[str, Sequence[Along]] | None = None,
     seed: int = 0,
+    missing: Sequence[str] = (),
 ) -> list[Line]:
     """Every check, the loudest first. The model is left as it was.
 
@@ -45,6 +47,7 @@ def trust_report(
         flipped: by label, which of the samples (n,) the cell breaks.
         along: by curve (eps, steps, restarts), its points.
         seed: of all randomness.
+        missing: members of a set that is known to be strong, which these cells lack.
     """
     along = along or {}
     found = entries(results, cells, flipped)
@@ -54,22 +57,19 @@ def trust_report(
         draws = results.get("config", {}).get("draws", 1)
         sample = probe.Sample(snn.evaluating(), images, labels, seed, draws)
         problems, of_network = _network(sample, along.get("eps", []), cells, sound)
+    declared = results.get("set") or {}
     return [
         false_sense(sound, results.get("worst_case")),
+        strength(declared.get("name"), declared.get("strong", False), missing),
         order.more_steps(sound),
         order.white_over_black(sound),
         order.square_below_white(sound),
+        order.gradient_free_after_white(found),
         order.noise_below_attack(sound),
         *(monotone(name, along.get(name, [])) for name in ("eps", "steps", "restarts")),
         *of_network,
         audit(results, found, problems),
     ]
-
-
-def verdict(checks: Sequence[Mapping[str, Any]]) -> Verdict:
-    """The worst of all; a warning where nothing was checked."""
-    verdicts = [check["verdict"] for check in checks if check["verdict"] != "skipped"]
-    return worst(verdicts) if verdicts else "warning"
 
 
 def _network(

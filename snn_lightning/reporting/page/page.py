@@ -26,7 +26,8 @@ def write_page(folder: Path, results: Mapping[str, Any]) -> Path:
     style = Path(__file__).with_name("style.css").read_text()
     sections = [
         _headline(results),
-        _grid(results.get("cells") or []),
+        _stairs(results),
+        _grid([cell for cell in results.get("cells") or [] if cell["asr"] is not None]),
         _curves(results.get("curves") or {}),
         _trust(results.get("trust") or []),
         _gallery(folder, results.get("examples") or {}),
@@ -68,17 +69,11 @@ def _headline(results: Mapping[str, Any]) -> str:
             f"<span class=soft>95 %: {_interval(clean['interval'])}, n = {clean['n']}</span></div>"
         )
     if verdicts:
-        verdict = next(name for name in SEVERITY if name in verdicts)
-        words = {
-            "fail": "do not believe it",
-            "warning": "with care",
-            "ok": "it can be believed",
-            "skipped": "not checked",
-        }
+        conclusion = results.get("conclusion") or {"words": "not checked", "says": ""}
         counts = ", ".join(f"{verdicts.count(x)} {x}" for x in SEVERITY if x in verdicts)
         cards.append(
-            f"<div><span>trust in this number</span><strong>{words[verdict]}</strong>"
-            f"<span class=soft>{counts}</span></div>"
+            f"<div><span>trust in this number</span><strong>{escape(conclusion['words'])}</strong>"
+            f"<span class=soft>{escape(conclusion['says'])} Checks: {counts}.</span></div>"
         )
     loud = "".join(
         f'<p class="loud {line["verdict"]}"><b>{escape(line["check"].capitalize())}:</b> '
@@ -91,6 +86,31 @@ def _headline(results: Mapping[str, Any]) -> str:
     return (
         f'<header><h1>How secure is it?</h1>{model}<div class="numbers">{"".join(cards)}</div>'
         f"{loud}</header><main>"
+    )
+
+
+def _stairs(results: Mapping[str, Any]) -> str:
+    """The robust accuracy as it falls, attack after attack."""
+    worst, clean = results.get("worst_case") or {}, results.get("clean") or {}
+    steps = worst.get("steps") or []
+    if not steps:
+        return ""
+    rows = [("clean", clean.get("acc"), "")] if clean else []
+    for step in steps:
+        rows.append((step["label"], step["robust_acc"], f"broke {step['broke']}"))
+    items = "".join(
+        f'<li><span class="name">{escape(name)}</span><span class="bar" style="--w:'
+        f'{100 * (share or 0):.2f}%"></span><span class="value">{_percent(share)}</span>'
+        f'<span class="soft">{broke}</span></li>'
+        for name, share, broke in rows
+    )
+    declared = results.get("set")
+    name = f"the set {escape(declared['name'])}" if declared else "attacks chosen for this run"
+    return (
+        f"<section><h2>Robust accuracy after each attack</h2><p class=note>One attack after the "
+        f"other ({name}), on the images that are classified correctly and that no attack before "
+        f'has broken. What is left at the end is the worst case.</p><ol class="stairs">{items}'
+        "</ol></section>"
     )
 
 

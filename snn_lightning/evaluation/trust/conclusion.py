@@ -1,0 +1,57 @@
+"""What all checks say together of the one number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from snn_lightning.evaluation.trust.line import Line, line, plural
+
+STRENGTH = "strength of the set"
+# Without one of these nothing is known of the number, whatever the others say.
+DECISIVE = (
+    "audit", "eps-zero", "eps-one", "zero-gradient", "same-logits", "repeat", "one-by-one",
+)  # fmt: skip
+
+
+class Conclusion(NamedTuple):
+    """`id` is "broken", "upper-bound", "care" or "believed"; `words` and `says` are for people."""
+
+    id: str
+    words: str
+    says: str
+
+
+def strength(name: str | None, strong: bool, missing: Sequence[str]) -> Line:
+    """Whether the set is known to be hard to beat; `missing`: members of one that is."""
+    if strong:
+        return line(STRENGTH, "ok", f"{name} is a declared set that is known to be hard to beat.")
+    lacks = f"; it lacks {', '.join(missing[:4])}" if missing else ""
+    more = f" and {plural(len(missing) - 4, 'other')}" if len(missing) > 4 else ""
+    says = (
+        f"{name or 'A set of your own'} is not known to be hard to beat{lacks}{more}: the robust "
+        "accuracy is at most this, and probably lower."
+    )
+    return line(STRENGTH, "warning", says, list(missing))
+
+
+def conclude(checks: Sequence[Mapping[str, Any]]) -> Conclusion:
+    """From the lines of a trust report.
+
+    A failure is not believed; a set that is not known to be strong, or a decisive check that was
+    skipped, leaves an upper bound.
+    """
+    by_id = {check["id"]: check["verdict"] for check in checks}
+    failed = [check["check"] for check in checks if check["verdict"] == "fail"]
+    if failed:
+        return Conclusion("broken", "do not believe it", f"It fails: {', '.join(failed)}.")
+    skipped = [name for name in DECISIVE if by_id.get(name, "skipped") == "skipped"]
+    if skipped or by_id.get("strength", "warning") != "ok":
+        why = [check["says"] for check in checks if check["id"] == "strength"]
+        if skipped:
+            why.append(f"Not checked: {', '.join(skipped)}.")
+        return Conclusion("upper-bound", "an upper bound", " ".join(why) or "Nothing was checked.")
+    warned = [check["check"] for check in checks if check["verdict"] == "warning"]
+    if warned:
+        return Conclusion("care", "with care", f"It warns: {', '.join(warned)}.")
+    return Conclusion("believed", "it can be believed", "A strong set, and every check passed.")
