@@ -27,7 +27,8 @@ from snn_lightning.evaluation.sets import DEFAULT, SETS, AttackSet, missing, sto
 from snn_lightning.evaluation.trust import conclude, trust_report
 from snn_lightning.evaluation.trust.curves import Along
 from snn_lightning.evaluation.trust.entry import Entry
-from snn_lightning.gradients import ASSG, HART, RGA, STBP, GradientEstimator
+from snn_lightning.evaluation.width import WidthSearch, searched
+from snn_lightning.gradients import ASSG, HART, RGA, STBP, GradientEstimator, Searched
 from snn_lightning.provenance import provenance
 from snn_lightning.snn import SNN
 
@@ -140,7 +141,8 @@ def attack(
         other = load_snn(settings.substitute).to(fabric.device)
     images = test_images(data, settings.samples, fabric.device)
     zeros = torch.zeros(1, *data.image_shape, device=fabric.device)
-    cells = settings.cells(snn, other)
+    with torch.no_grad(), fabric.autocast(), exact():
+        cells, searches = _searched(settings.cells(snn, other), snn, data, settings.seed)
     for cell in cells:
         cell.view(snn)  # refuses a time extension of frames before any work
     tasks = Tasks(settings.seed, settings.draws, precision)
@@ -167,9 +169,25 @@ def attack(
         bar.close()
         if not fabric.is_global_zero:
             return None
-        return _outcome(
+        outcome = _outcome(
             engine, settings, precision, snn, other, found.clean, columns, points_found, todo
         )
+    outcome.results["searches"] = {name: one.plain() for name, one in searches.items()}
+    outcome.timing["searches"] = {name: round(x.seconds, 3) for name, x in searches.items()}
+    return outcome
+
+
+def _searched(
+    cells: list[Cell], snn: SNN, data: DataModule, seed: int
+) -> tuple[list[Cell], dict[str, WidthSearch]]:
+    """The cells with every searched width found, on validation images: never those reported."""
+    wanted = [cell.gradient.samples for cell in cells if isinstance(cell.gradient, Searched)]
+    if not wanted:
+        return cells, {}
+    device = next(snn.parameters()).device
+    rows = torch.arange(min(max(wanted), len(data.splits["val"])))
+    images, labels = data.splits["val"][rows]
+    return searched(cells, snn, images.to(device).float() / 255, labels.to(device), seed)
 
 
 def _task(tasks: Tasks, cell: Cell, snn: SNN, every: str) -> Task:

@@ -194,6 +194,7 @@ def searched(
             found.append(cell)
             continue
         source = cell.substitute or snn
+        assert isinstance(source, SNN)  # no other module has an estimator
         key = repr(gradient), repr(attack.eps), repr(attack.norm), str(id(source))
         if key not in known:
             few = images[: gradient.samples], labels[: gradient.samples]
