@@ -59,7 +59,7 @@ from snn_lightning.surrogates import (
 )
 from snn_lightning.views import evaluation_view
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ASSG",

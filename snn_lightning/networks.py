@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -227,7 +227,7 @@ def _absorb_bias(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: o
 
 
 def _convolutions(
-    plan: list, width: float, channels: int, size: int, neuron: Neuron
+    plan: list[Any], width: float, channels: int, size: int, neuron: Neuron
 ) -> tuple[list[nn.Module], int]:
     """Spiking stages of a VGG plan and the number of features behind them.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,7 @@ class ExpectationOverTransformation(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         model = iteration_view(self.model)
 
-        def again() -> tuple[AbstractContextManager, AbstractContextManager]:
+        def again() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
             return nullcontext(), repeated()
 
         def draw() -> Tensor:

@@ -63,11 +63,11 @@ class _Run(fx.Interpreter):
     """Runs the graph on (T * N, *): whatever is no neuron knows no time."""
 
     def __init__(self, body: nn.Module, graph: fx.Graph, fire: Fire) -> None:
-        super().__init__(body, graph=graph)  # type: ignore[arg-type]
+        super().__init__(body, graph=graph)
         self.extra_traceback = False
         self.fire = fire
 
-    def call_module(self, target: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         part = self.fetch_attr(target)
         if isinstance(part, Neuron):
             return self.fire(part, args[0]).flatten(0, 1)

@@ -12,13 +12,13 @@ from snn_lightning import draws
 
 class _Poisson(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, images: Tensor, timesteps: int) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, images: Tensor, timesteps: int) -> Tensor:
         shape = (timesteps, *images.shape)
         noise = draws.uniform(shape, images, dim=1)
         return (noise <= images).to(images.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad.sum(0), None
 
 

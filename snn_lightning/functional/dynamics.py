@@ -84,7 +84,7 @@ class _LIF(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         current: Tensor,
         leak: float,
@@ -103,7 +103,7 @@ class _LIF(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         return _kernel(x).backward(x, grad_spikes, *ctx.neuron), *[None] * 7
 

@@ -36,12 +36,12 @@ class _Replay(torch.autograd.Function):
     """Known rates forward, a known slope backward."""
 
     @staticmethod
-    def forward(ctx: Any, current: Tensor, rate: Tensor, slope: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, current: Tensor, rate: Tensor, slope: Tensor) -> Tensor:
         ctx.save_for_backward(slope)
         return rate.view_as(rate)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (slope,) = ctx.saved_tensors
         return slope * grad, None, None  # in this order, for the layout of the slope
 
@@ -53,11 +53,11 @@ def replay(current: Tensor, rate: Tensor, slope: Tensor) -> Tensor:
 
 class _Graft(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, value: Tensor, carrier: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, value: Tensor, carrier: Tensor) -> Tensor:
         return value.view_as(value)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
         return None, grad
 
 

@@ -97,7 +97,7 @@ class _Affine(torch.autograd.Function):
     """Zeros of a shape, and `gradient`: (gradient of the output, weight) -> gradient of x."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x: Tensor,
         weight: Tensor,
@@ -114,7 +114,7 @@ class _Affine(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         return ctx.gradient(grad, *ctx.saved_tensors), None, None, None, None
 
 

@@ -78,7 +78,7 @@ class _OfInput(torch.autograd.Function):
     """The convolution, with the gradient of x; that of y goes on to `parameters` as it is."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, x: Tensor, parameters: Tensor, weight: Tensor, bias: Tensor | None
     ) -> Tensor:
         ctx.save_for_backward(weight)
@@ -86,7 +86,7 @@ class _OfInput(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         of_x = grad_input(grad, *ctx.saved_tensors) if ctx.needs_input_grad[0] else None
         return of_x, grad, None, None
 
@@ -99,13 +99,13 @@ class _OfParameters(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
         return x.new_zeros(()).expand(len(x), len(weight), *x.shape[2:])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         of_weight, of_bias, _ = ctx.needs_input_grad
         return (
             grad_weight(grad, *ctx.saved_tensors) if of_weight else None,

@@ -21,7 +21,8 @@ from snn_lightning.evaluation.trust.line import (
     share,
     up_to,
 )
-from snn_lightning.evaluation.trust.probe import AGAIN, CLEAN, Pass, Sample
+from snn_lightning.evaluation.trust.probe import AGAIN, Pass, Sample
+from snn_lightning.seeding import CLEAN
 from snn_lightning.surrogates import Surrogate
 
 SINGLES = 8  # images that are also looked at one by one

@@ -93,7 +93,7 @@ def noise_below_attack(found: Sequence[Entry]) -> Line:
             judged.append((noise, best, "fail" if beaten else "ok" if clear else "warning"))
     if not judged:
         return line(check, "skipped", "The set holds no UniformNoise beside a gradient attack.")
-    noise, best, verdict = max(judged, key=lambda item: SEVERITY.index(item[2]))  # type: ignore[arg-type]
+    noise, best, verdict = max(judged, key=lambda item: SEVERITY.index(item[2]))
     says = (
         f"{noise.cell.label} breaks {percent(noise.broken)}, the strongest attack "
         f"({best.cell.label}) {percent(best.broken)}"
