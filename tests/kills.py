@@ -32,7 +32,7 @@ FIT = [
     "--trainer.log_every_n_steps", "1", "--data.init_args.train_samples", "64",
     "--data.init_args.val_samples", "16", "--data.init_args.test_samples", "16",
     "--data.init_args.batch_size", "16", "--data.init_args.crop_padding", "4",
-    "--model.network.init_args.width", "0.03125", "--attack_evaluation.batches", "1",
+    "--model.network.init_args.width", "0.03125", "--attack_evaluation.batches", "0",
     "--attack_evaluation.test_batches", "0", "--shuffle_test.test_batches", "0",
     "--firing_rates.test_batches", "0",
 ]  # fmt: skip
@@ -50,9 +50,15 @@ class Harness:
         self.random = random.Random(seed)
         self.bad = 0
 
-    def fork(self, work: Callable[[], None], temporary: Path, delay: float | None = None) -> bool:
-        """Do the work in a process of its own, killed after `delay` seconds; True: it ended."""
-        began, child = time.monotonic(), os.fork()
+    def fork(
+        self, work: Callable[[], None], temporary: Path, sign: Path | None = None,
+        delay: float | None = None,
+    ) -> float:  # fmt: skip
+        """Do the work in a process of its own, killed `delay` seconds after `sign` is there.
+
+        Returns the seconds from the sign, or the start, to its end.
+        """
+        child = os.fork()
         if child == 0:
             os.environ["TMPDIR"] = str(temporary)
             tempfile.tempdir = None
@@ -65,14 +71,21 @@ class Harness:
                 print(repr(problem), flush=True)
                 os._exit(1)
             os._exit(0)
+        ended = 0
+        while sign is not None and not sign.exists() and not ended:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            time.sleep(0.001)
+        began = time.monotonic()
         while delay is not None and time.monotonic() < began + delay:
             time.sleep(0.001)
-        if delay is not None:
-            os.kill(child, signal.SIGKILL)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if not ended:
+            if delay is not None:
+                os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
         if code not in (0, -9):
             sys.exit(f"a run failed with {code}:\n" + Path("log.txt").read_text()[-3000:])
-        return code == 0
+        return time.monotonic() - began
 
     def row(self, what: str, delay: float, *facts: str, folder: Path, differs: list[str]) -> None:
         litter = [str(path) for path in folder.rglob(".*.partial")]
@@ -80,11 +93,6 @@ class Harness:
         equal = f"UNEQUAL: {', '.join(differs)}" if differs else "equal"
         print(f"{what:8} {delay:7.3f} s  {'  '.join(facts)}  {equal}  "
               f"{len(litter)} partial files", flush=True)  # fmt: skip
-
-    def timed(self, work: Callable[[], None], temporary: Path) -> float:
-        began = time.monotonic()
-        self.fork(work, temporary)
-        return time.monotonic() - began
 
 
 def contents(folder: Path, *without: str) -> dict[str, bytes]:
@@ -113,9 +121,10 @@ def same(one: object, two: object) -> bool:
 def fits(harness: Harness, kills: int, temporaries: list[Path]) -> None:
     duration = {}
     for name, options in INPUTS.items():
-        duration[name] = harness.timed(
+        duration[name] = harness.fork(
             lambda name=name, options=options: main([*FIT, *options, "--name", name]),  # type: ignore[misc]
             temporaries[0],
+            Path("runs", name, "version_0"),
         )
     for kill in range(kills):
         name = list(INPUTS)[kill % 2]
@@ -123,8 +132,9 @@ def fits(harness: Harness, kills: int, temporaries: list[Path]) -> None:
         run = f"fit-{kill}"
         start = [*FIT, *INPUTS[name], "--name", run]
         delay = duration[name] * harness.random.random()
-        harness.fork(lambda start=start: main(start), temporary, delay)  # type: ignore[misc]
-        last = Path("runs", run, "version_0/checkpoints/last.ckpt")
+        sign = Path("runs", run, "version_0")
+        harness.fork(lambda start=start: main(start), temporary, sign, delay)  # type: ignore[misc]
+        last = sign / "checkpoints/last.ckpt"
         found = last.is_file()
         epoch = torch.load(last, weights_only=True)["epoch"] if found else "-"
         again = ["fit", "--ckpt_path", str(last)] if found else start
@@ -142,7 +152,8 @@ def fits(harness: Harness, kills: int, temporaries: list[Path]) -> None:
         log, other = (newest / "metrics.csv", Path("runs", name, "version_0/metrics.csv"))
         if log.read_text() != other.read_text():
             differs.append("metrics.csv")
-        facts = [f"{name:7}", f"TMPDIR {temporary.parent}", f"resumed after epoch {epoch}"]
+        state = f"resumed after epoch {epoch}" if found else "begun again, nothing was saved"
+        facts = [f"{name:7}", f"TMPDIR {temporary.parent}", state]
         harness.row("fit", delay, *facts, folder=Path("runs", run), differs=differs)
 
 
@@ -155,12 +166,12 @@ def attacks(harness: Harness, kills: int, temporaries: list[Path]) -> None:
     def into(folder: Path) -> Callable[[], None]:
         return lambda: main([*attack, "--runs_dir", str(folder)])
 
-    duration = harness.timed(into(Path("whole")), temporaries[0])
+    duration = harness.fork(into(Path("whole")), temporaries[0], Path("whole"))
     without = ("wandb", "timing.json", "metrics.csv", "config.yaml", "attack-shards")
     expected = contents(Path("whole"), *without)
     for kill in range(kills):
         folder, delay = Path(f"attack-{kill}"), duration * harness.random.random()
-        harness.fork(into(folder), temporaries[kill % len(temporaries)], delay)
+        harness.fork(into(folder), temporaries[kill % len(temporaries)], folder, delay)
         done = len(list(folder.rglob("attack-shards/*/*.json")))
         harness.fork(into(folder), temporaries[kill % len(temporaries)])
         differs = differences(expected, contents(folder, *without))
@@ -178,11 +189,11 @@ def caches(harness: Harness, kills: int, temporaries: list[Path]) -> None:
     def into(folder: Path) -> Callable[[], None]:
         return ImageFolder("images", image_size=64, cache_dir=str(folder)).prepare_data
 
-    duration = harness.timed(into(Path("whole-cache")), temporaries[0])
+    duration = harness.fork(into(Path("whole-cache")), temporaries[0])
     expected = contents(Path("whole-cache"))
     for kill in range(kills):
         folder, delay = Path(f"cache-{kill}"), duration * harness.random.random()
-        harness.fork(into(folder), temporaries[0], delay)
+        harness.fork(into(folder), temporaries[0], delay=delay)
         left = sorted(path.suffix for path in folder.iterdir()) if folder.is_dir() else []
         harness.fork(into(folder), temporaries[0])
         differs = differences(expected, contents(folder))
