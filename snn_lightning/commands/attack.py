@@ -143,10 +143,11 @@ def attack(
     zeros = torch.zeros(1, *data.image_shape, device=fabric.device)
     with torch.no_grad(), fabric.autocast(), exact():
         cells, searches = _searched(settings.cells(snn, other), snn, data, settings.seed)
+        lines, of_lines = _searched(settings.lines(cells), snn, data, settings.seed)
     for cell in cells:
         cell.view(snn)  # refuses a time extension of frames before any work
     tasks = Tasks(settings.seed, settings.draws, precision)
-    curves = points(snn, settings.curves, settings.lines(cells), tasks)
+    curves = points(snn, settings.curves, lines, tasks)
     for name, model in [
         *([] if other is None else [(f"the substitute {settings.substitute!r}", other)]),
         *(("a model of curves.leak", x.task.target) for x in curves if x.curve == "leak"),
@@ -172,6 +173,7 @@ def attack(
         outcome = _outcome(
             engine, settings, precision, snn, other, found.clean, columns, points_found, todo
         )
+    searches |= of_lines
     outcome.results["searches"] = {name: one.plain() for name, one in searches.items()}
     outcome.timing["searches"] = {name: round(x.seconds, 3) for name, x in searches.items()}
     return outcome
@@ -180,14 +182,24 @@ def attack(
 def _searched(
     cells: list[Cell], snn: SNN, data: DataModule, seed: int
 ) -> tuple[list[Cell], dict[str, WidthSearch]]:
-    """The cells with every searched width found, on validation images: never those reported."""
+    """The cells with every searched width found, on validation images: never those reported.
+
+    A search that keeps its estimator may leave a cell that is there already: it is left out.
+    """
     wanted = [cell.gradient.samples for cell in cells if isinstance(cell.gradient, Searched)]
     if not wanted:
         return cells, {}
     device = next(snn.parameters()).device
     rows = torch.arange(min(max(wanted), len(data.splits["val"])))
     images, labels = data.splits["val"][rows]
-    return searched(cells, snn, images.to(device).float() / 255, labels.to(device), seed)
+    images, labels = images.to(device).float() / 255, labels.to(device)
+    found, searches = searched(cells, snn, images, labels, seed)
+    first = {
+        (cell.attack, cell.gradient, cell.extension, cell.box): i
+        for i, cell in reversed(list(enumerate(found)))
+    }
+    kept = sorted(first.values())
+    return [found[i] for i in kept], searches
 
 
 def _task(tasks: Tasks, cell: Cell, snn: SNN, every: str) -> Task:

@@ -78,6 +78,14 @@ def print_table(found: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
         f"robust accuracy {percent(worst['robust_acc'])} %, 95 %: "
         f"{interval(worst['robust_interval'])}"
     )
+    for search in {repr(x): x for x in found.get("searches", {}).values()}.values():
+        given, chosen = search["given"], search["chosen"]
+        Console().print(
+            f"width searched on {search['images']} validation images with "
+            f"{search['gradients']:,} image gradients: {given} "
+            f"{'stays' if chosen == given else f'becomes {chosen}'}",
+            highlight=False,
+        )
     conclusion = found["conclusion"]
     Console().print(f"{conclusion['words']}: {conclusion['says']}")
     for line in found["trust"]:

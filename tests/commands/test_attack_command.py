@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from snn_lightning import STBP, Triangle
 from snn_lightning.cli import main
 
 TINY: dict[str, Any] = {
@@ -234,6 +235,35 @@ def test_one_attack_after_the_other_gives_the_worst_case_of_the_table(
     assert left[0] == found["clean"]["correct"] > left[-1]
     for before, cell, step in zip(left, left[1:], found["worst_case"]["steps"], strict=False):
         assert before - step["broke"] == cell
+
+
+def test_a_searched_width_is_chosen_on_validation_images_and_stated(home: Path) -> None:
+    wide = {"class_path": "STBP", "init_args": {"surrogate": {"class_path": "Triangle",
+            "init_args": {"width": 1e-6}}}}  # fmt: skip
+    gradients = [
+        {"class_path": "RGA"},
+        {"class_path": "Searched", "init_args": {"estimator": {"class_path": "RGA"}, "samples": 4}},
+        {"class_path": "Searched", "init_args": {"estimator": wide, "samples": 30}},
+    ]
+    chosen = {"attacks": [{"class_path": "FGSM"}], "gradients": gradients, "samples": 8}
+    (home / "searched.yaml").write_text(yaml.safe_dump(chosen))
+    runs = home / "searched"
+    main(["attack", "--ckpt_path", checkpoint(home), "--config", str(home / "searched.yaml"),
+          "--runs_dir", str(runs)])  # fmt: skip
+    folder = folder_of(runs)
+    found = json.loads((folder / "results.json").read_text())
+    # four images cannot move RGA, which is in the set already: nothing is attacked twice
+    assert [cell["label"] for cell in found["cells"]] == ["FGSM/RGA", "FGSM/STBP*"]
+    assert list(found["searches"]) == ["FGSM/RGA*", "FGSM/STBP*"]
+    search = found["searches"]["FGSM/STBP*"]
+    assert search["given"] == repr(STBP(Triangle(1e-6)))
+    assert 20 <= search["images"] <= 30
+    assert found["cells"][1]["settings"]["gradient"] == search["chosen"]
+    assert search["gradients"] > 0
+    assert set(json.loads((folder / "timing.json").read_text())["searches"]) == set(
+        found["searches"]
+    )
+    assert "Searched widths" in (folder / "report.html").read_text()
 
 
 def test_a_mistake_is_one_line(

@@ -29,6 +29,11 @@ def fabricated() -> dict[str, Any]:
             "robust_acc": 0.78 * (1 - asr), "robust_interval": [0.1, 0.2],
         }  # fmt: skip
 
+    search = {
+        "given": "STBP(Triangle(width=1.0))", "chosen": "STBP(Triangle(width=0.7071))",
+        "tried": {"STBP(Triangle(width=0.7071))": 61, "<script>": 3}, "images": 118,
+        "gradients": 4189, "p_value": 0.03,
+    }  # fmt: skip
     points = [
         {"label": label, "x": x / 255, "n": 512, "asr": rate, "asr_interval": [rate * 0.9, rate]}
         for label in ("PGD/STBP", "PGD/RGA")
@@ -47,6 +52,7 @@ def fabricated() -> dict[str, Any]:
         "conclusion": {"id": "broken", "words": "do not believe it", "says": "It fails: x."},
         "cells": [cell("FGSM/STBP", 0.4321), cell("PGD/RGA", 0.8765), cell(HOSTILE, 0.5),
                   cell("Square", 0.2)],
+        "searches": {"FGSM/STBP*": search, "PGD/STBP*": search},
         "curves": {"eps": points},
         "trust": [
             {"check": "false sense of security", "verdict": "fail", "says": "STBP says 40 %",
@@ -105,6 +111,8 @@ def test_every_number_is_there(page: str) -> None:
     assert '<p class="loud fail"><b>False sense of security:</b> STBP says 40 %' in page
     assert "do not believe it" in page
     assert "broke 172" in page
+    for part in ("61: STBP(Triangle(width=0.7071))", "<td>118</td>", "<td>4,189</td>"):
+        assert page.count(part) == 1, part  # two cells share one search
     assert page.index("44.5 %") < page.index("<table>")  # the staircase stands above the tables
     assert page.index("STBP says 40 %") < page.index("<table>")
 

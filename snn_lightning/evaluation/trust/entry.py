@@ -24,11 +24,16 @@ class Entry(NamedTuple):
     flipped: Sequence[bool]
 
     @property
-    def sound(self) -> bool:
-        """Whether its counts are possible, and say something of all that could be broken."""
+    def possible(self) -> bool:
+        """Whether its counts are possible, and there was something to break."""
         broken, right, n = self.row["flipped"], self.row["clean_correct"], self.row["n"]
         counted = len(self.flipped) == n and sum(self.flipped) == broken
-        return 0 <= broken <= right <= n and right > 0 and counted and self.complete
+        return 0 <= broken <= right <= n and right > 0 and counted
+
+    @property
+    def sound(self) -> bool:
+        """Whether its counts are possible, and say something of all that could be broken."""
+        return self.possible and self.complete
 
     @property
     def complete(self) -> bool:

@@ -51,7 +51,8 @@ def trust_report(
     """
     along = along or {}
     found = entries(results, cells, flipped)
-    sound = [entry for entry in found if entry.sound and entry.judged == found[0].judged]
+    possible = [entry for entry in found if entry.possible and entry.judged == found[0].judged]
+    sound = [entry for entry in possible if entry.sound]
     with torch.inference_mode(False), torch.no_grad():
         images, labels = images[:SAMPLES].clone(), labels[:SAMPLES].clone()
         draws = results.get("config", {}).get("draws", 1)
@@ -59,7 +60,7 @@ def trust_report(
         problems, of_network = _network(sample, along.get("eps", []), cells, sound)
     declared = results.get("set") or {}
     return [
-        false_sense(sound, results.get("worst_case")),
+        false_sense(possible, results.get("worst_case")),
         strength(declared.get("name"), declared.get("strong", False), missing),
         order.more_steps(sound),
         order.white_over_black(sound),

@@ -28,6 +28,7 @@ def write_page(folder: Path, results: Mapping[str, Any]) -> Path:
         _headline(results),
         _stairs(results),
         _grid([cell for cell in results.get("cells") or [] if cell["asr"] is not None]),
+        _searches(results.get("searches") or {}),
         _curves(results.get("curves") or {}),
         _trust(results.get("trust") or []),
         _gallery(folder, results.get("examples") or {}),
@@ -157,6 +158,28 @@ def _grid(cells: Sequence[Mapping[str, Any]]) -> str:
         f'its row.</p><div class="scroll" tabindex="0"><table><thead><tr><th scope="col">attack'
         f"</th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
         f"<details><summary>Every cell in full</summary><ul>{details}</ul></details></section>"
+    )
+
+
+def _searches(searches: Mapping[str, Mapping[str, Any]]) -> str:
+    """What each search for a width has tried and chosen; cells of one budget share one."""
+    distinct = {json.dumps(search): search for search in searches.values()}
+    rows = "".join(
+        f'<tr><th scope="row">{escape(search["given"])}</th><td>{escape(search["chosen"])}</td>'
+        f"<td>{search['images']}</td><td>{search['gradients']:,}</td><td>"
+        + "<br>".join(f"{count}: {escape(tried)}" for tried, count in search["tried"].items())
+        + "</td></tr>"
+        for search in distinct.values()
+    )
+    if not rows:
+        return ""
+    return (
+        "<section><h2>Searched widths</h2><p class=note>Estimators with a * attack at the width at "
+        "which a short PGD broke most images of the validation split; the given one stays unless "
+        'another breaks more, beyond chance.</p><div class="scroll" tabindex="0"><table><thead>'
+        '<tr><th scope="col">given</th><th scope="col">chosen</th><th scope="col">images</th>'
+        '<th scope="col">image gradients</th><th scope="col">broken by each</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div></section>"
     )
 
 
