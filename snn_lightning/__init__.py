@@ -10,7 +10,9 @@ import sys
 from itertools import pairwise
 from typing import Any
 
-if ("-m", "snn_lightning") in pairwise(sys.orig_argv):  # Ctrl-C while the program imports
+if ("-m", "snn_lightning") in pairwise(sys.orig_argv) or (
+    "".join(sys.orig_argv[1:2]).endswith("snn-lightning")
+):  # Ctrl-C while the program imports
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 from snn_lightning.attacks import FGSM, L2, PGD, Attack, Linf, Norm
