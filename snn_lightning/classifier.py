@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -16,8 +16,10 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from snn_lightning.checkpoints import keep_own_files, load_checkpoint, say_trusted
 from snn_lightning.encoders import Encoder
 from snn_lightning.gradients import GradientEstimator
+from snn_lightning.naming import checked, require_classes
 from snn_lightning.networks import SpikingNetwork
 from snn_lightning.objectives import Natural, Objective
 from snn_lightning.seeding import CLEAN, TRAIN, seeded
@@ -35,7 +37,9 @@ except ImportError:  # without it there is no command line
     LRSchedulerCallable = Callable[[Optimizer], LRScheduler]  # type: ignore[misc, assignment]
 
 Batch = tuple[Tensor, Tensor]
-CHECKPOINT_KEY = "snn_lightning"  # in a checkpoint: the config, and the run, that made it
+INSTANTIATOR = (
+    "lightning.pytorch.cli.instantiate_module"  # what Lightning notes of the command line
+)
 
 
 class CosineLR(LRScheduler):
@@ -116,6 +120,60 @@ class SNNClassifier(L.LightningModule):
             trained = self.snn.replace()  # a view: evaluation stays as it is
             trained.compile()
         self._trained = [trained]  # in a list: a second submodule would list the weights twice
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls,
+        checkpoint_path: str | os.PathLike[str],
+        map_location: str | torch.device = "cpu",
+        strict: bool = True,
+        trust_checkpoint: bool = False,
+        weights_only: bool = True,
+        **kwargs: Any,
+    ) -> SNNClassifier:
+        """The model of a checkpoint, made by the classes of this package that it names.
+
+        Args:
+            checkpoint_path: of a checkpoint that `fit` or `convert` wrote.
+            map_location: the device to load it to.
+            strict: whether the names of all weights must match.
+            trust_checkpoint: let it name other classes, which runs them; only for your own files.
+            weights_only: must be true: a checkpoint is always read as plain data.
+            kwargs: arguments of SNNClassifier, in place of those in the checkpoint.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            RuntimeError: it cannot be read, or holds more than plain data.
+            ValueError: it names what is no class of this package, or does not say how it was made.
+        """
+        path = os.fspath(checkpoint_path)
+        if not weights_only:
+            raise ValueError("a checkpoint is always read as plain data: leave out weights_only")
+        checkpoint = load_checkpoint(path)
+        settings = checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_KEY) or {}
+        if not isinstance(settings, dict):
+            raise ValueError(f"{path!r} holds no settings of a model: they are no dict")
+        if settings.pop("_instantiator", INSTANTIATOR) != INSTANTIATOR:
+            raise ValueError(f"{path!r} names a function that makes its model: it was not run")
+        if trust_checkpoint:
+            say_trusted(path)
+            require_classes(settings)
+        else:
+            settings = checked(settings, path, "hyper_parameters")
+        settings.update(kwargs)
+        if missing := {"encoder", "network"}.difference(settings):
+            raise ValueError(
+                f"{path!r} does not say how its model was made: it has no "
+                + " and no ".join(sorted(missing))
+            )
+        from lightning.pytorch.cli import instantiate_module
+
+        model = instantiate_module(cls, settings)
+        model.load_state_dict(checkpoint["state_dict"], strict=strict)
+        return model.to(map_location)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        keep_own_files(checkpoint, str(self.trainer.ckpt_path))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.snn(images)
@@ -198,21 +256,3 @@ def require_supported(trainer: L.Trainer) -> None:
             f"{type(strategy).__name__} splits the weights, of which attacks, RAT and the "
             "callbacks need all: give --trainer.strategy ddp"
         )
-
-
-def load_checkpoint(path: str) -> dict[str, Any]:
-    """Read a checkpoint's plain content (weights_only), or raise an error that says what to do."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path!r}: give the path of a .ckpt file")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as problem:
-        raise RuntimeError(f"{path!r} is not a checkpoint that can be read: {problem}") from problem
-    keys = checkpoint if isinstance(checkpoint, dict) else {}
-    missing = {"state_dict", "pytorch-lightning_version"}.difference(keys)
-    if missing:
-        raise RuntimeError(
-            f"{path!r} is no checkpoint of Lightning, it has no {' and no '.join(sorted(missing))}"
-            ": give a .ckpt file that fit or convert wrote"
-        )
-    return checkpoint

@@ -37,17 +37,15 @@ from snn_lightning.callbacks import (
     WholeCheckpoints,
 )
 from snn_lightning.callbacks.evaluation import fitting
-from snn_lightning.classifier import CHECKPOINT_KEY, SNNClassifier, load_checkpoint
+from snn_lightning.checkpoints import CHECKPOINT_KEY, checked_name, load_checkpoint, taken_from
+from snn_lightning.classifier import SNNClassifier
 from snn_lightning.files import write_text
 from snn_lightning.loggers import CSVLogger, WandbLogger
 from snn_lightning.errors import Parser, explained
+from snn_lightning.naming import MACHINE, require_classes
 from snn_lightning.signals import Signals
 from snn_lightning.evaluation.identity import digest, tensors_digest
 from snn_lightning.commands.trainer import Trainer as AttackingTrainer
-
-# of a run's settings, those that belong to the machine and the run, not to what was trained
-MACHINE_KEYS = ("accelerator", "devices", "num_nodes", "strategy", "sync_batchnorm")
-RUN_KEYS = ("config", "ckpt_path", "weights_only", "verbose")
 
 
 class SaveConfig(SaveConfigCallback):
@@ -87,13 +85,13 @@ class SaveConfig(SaveConfigCallback):
 class CLI(LightningCLI):
     """LightningCLI with this package's callbacks and loggers; checkpoints explain themselves."""
 
-    resumed: dict[str, Any] | None = None  # what the checkpoint says of the run that wrote it
+    resumed: dict[str, Any] | None = None  # the run that the checkpoint lies in
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         return {
             **LightningCLI.subcommands(),
-            "attack": {"model", "datamodule"},
+            "attack": {"model", "datamodule", "trust_checkpoint"},
             "convert": {"model", "datamodule"},
         }
 
@@ -106,6 +104,10 @@ class CLI(LightningCLI):
         parser.add_argument(
             "--project", type=str, default="snn_lightning", help="W&B project of the run."
         )
+        parser.add_argument(
+            "--trust_checkpoint", type=bool, default=False,
+            help="Let the checkpoints name classes of your own, which runs them with your rights.",
+        )  # fmt: skip
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
             {
@@ -129,27 +131,26 @@ class CLI(LightningCLI):
         if arguments[:1] in (["validate"], ["test"]):  # RunReport prints the one table
             arguments[1:1] = ["--verbose", "false"]
         self.config = parser.parse_args(arguments)
+        require_classes(self.config)
         subconfig = self.config[self.config.subcommand]
         if subconfig.name is None:
             configs = [path for path in subconfig.config or [] if path is not None]
             subconfig.name = Path(str(configs[0])).stem if configs else "run"
+        checked_name(subconfig.name)
 
     def _from_checkpoint(self, arguments: list[str]) -> str | None:
-        """The config in the checkpoint of `--ckpt_path`, as YAML, less what is the machine's."""
+        """The config in the checkpoint of `--ckpt_path`, as YAML, less what is not taken of it."""
         path = _option(arguments, "--ckpt_path")
-        if path is None or path in ("best", "last", "hpc", "registry"):
+        if path is None:
             return None
-        saved = load_checkpoint(path).get(CHECKPOINT_KEY)
-        if saved is None:  # trained through Python: the command line must say everything
-            return None
-        self.resumed = saved if arguments[0] == "fit" else None
-        config = yaml.safe_load(saved["config"])
-        for key in RUN_KEYS:
-            config.pop(key, None)
-        if arguments[0] != "fit":
-            for key in MACHINE_KEYS:
-                config["trainer"].pop(key, None)
-        return yaml.safe_dump(config, sort_keys=False)
+        trusted = (_option(arguments, "--trust_checkpoint") or "").lower() == "true"
+        config, run = taken_from(path, trusted)
+        if arguments[0] == "fit":
+            self.resumed = run
+        else:
+            for key in MACHINE:
+                (config.get("trainer") or {}).pop(key, None)
+        return yaml.safe_dump(config, sort_keys=False) if config else None
 
     def _parse_ckpt_path(self) -> None:
         """Lightning's lets the checkpoint beat the command line; `parse_arguments` does not."""
@@ -165,11 +166,9 @@ class CLI(LightningCLI):
 
     def _loggers(self) -> list[Any]:
         name, runs = self._get(self.config, "name"), self._get(self.config, "runs_dir")
-        folder = Path((self.resumed or {}).get("folder") or "")
         # An interrupted run goes on in its own folder and W&B run, unless it was given a new name.
-        path = self._get(self.config, "ckpt_path") if self.resumed else None
-        lies_there = path and Path(path).resolve().parent == (folder / "checkpoints").resolve()
-        resumes = lies_there and folder.parent == Path(runs, name)
+        folder = Path(self.resumed["folder"]) if self.resumed else Path()
+        resumes = folder.parent == Path(runs, name)
         version = folder.name if resumes else None
         if self.subcommand == "attack":  # one command, one folder: it goes on where it was killed
             version = f"attack-{self._attack_digest()}"
@@ -206,6 +205,11 @@ class CLI(LightningCLI):
                     logger.close(quiet=nothing)
             if nothing:
                 files[0].discard()
+
+    def attack(self, model: SNNClassifier, **kwargs: Any) -> None:
+        assert isinstance(self.trainer, AttackingTrainer)
+        trusted = self._get(self.config, "trust_checkpoint")
+        self.trainer.attack(model, trust_checkpoint=trusted, **kwargs)
 
     def fit(self, model: SNNClassifier, ckpt_path: str | None = None, **kwargs: Any) -> None:
         if ckpt_path is not None and Path(ckpt_path).is_file():

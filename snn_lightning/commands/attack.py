@@ -49,6 +49,7 @@ class Settings:
     seed: int = 0
     draws: int = 1
     curves: Curves = field(default_factory=Curves)
+    trust_checkpoint: bool = False
 
     def __post_init__(self) -> None:
         if self.draws < 1:
@@ -138,7 +139,7 @@ def attack(
     snn = snn.to(fabric.device)
     other = None
     if settings.substitute is not None:
-        other = load_snn(settings.substitute).to(fabric.device)
+        other = load_snn(settings.substitute, settings.trust_checkpoint).to(fabric.device)
     images = test_images(data, settings.samples, fabric.device)
     zeros = torch.zeros(1, *data.image_shape, device=fabric.device)
     with torch.no_grad(), fabric.autocast(), exact():
@@ -147,7 +148,7 @@ def attack(
     for cell in cells:
         cell.view(snn)  # refuses a time extension of frames before any work
     tasks = Tasks(settings.seed, settings.draws, precision)
-    curves = points(snn, settings.curves, lines, tasks)
+    curves = points(snn, settings.curves, lines, tasks, settings.trust_checkpoint)
     for name, model in [
         *([] if other is None else [(f"the substitute {settings.substitute!r}", other)]),
         *(("a model of curves.leak", x.task.target) for x in curves if x.curve == "leak"),

@@ -15,7 +15,8 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from snn_lightning.classifier import CHECKPOINT_KEY, SNNClassifier, load_checkpoint
+from snn_lightning.checkpoints import CHECKPOINT_KEY, load_checkpoint, stored
+from snn_lightning.classifier import INSTANTIATOR, SNNClassifier
 from snn_lightning.conversion.calibration import Calibration
 from snn_lightning.conversion.convert import convert
 from snn_lightning.conversion.measure import accuracy_over_time, conversion_report
@@ -42,7 +43,8 @@ def convert_checkpoint(
             "converted: give another name, such as snn.ckpt (a .json and a .png come beside it)"
         )
     source = load_checkpoint(ckpt_path)
-    if CHECKPOINT_KEY not in source:
+    found = stored(source, ckpt_path)
+    if found is None:
         raise ValueError(
             f"{ckpt_path!r} does not say how it was made (it was not trained by the command line): "
             "convert it in Python, with snn_lightning.convert"
@@ -58,7 +60,7 @@ def convert_checkpoint(
             yield datamodule.on_after_batch_transfer(batch, 0)[0]
 
     snn = convert(analog, timesteps, train(), calibration)
-    _save(source, snn.state_dict(), timesteps, output)
+    _save(source, found[0], snn.state_dict(), timesteps, output)
 
     test = datamodule.test_dataloader()
     prepared = (
@@ -70,21 +72,25 @@ def convert_checkpoint(
     _report(accuracies, layers, output)
 
 
-def _save(source: dict[str, Any], state: dict[str, Tensor], timesteps: int, output: Path) -> None:
+def _save(
+    source: dict[str, Any],
+    config: dict[str, Any],
+    state: dict[str, Tensor],
+    timesteps: int,
+    output: Path,
+) -> None:
     """A checkpoint like those of training, less what only the same run could go on with."""
-    config = yaml.safe_load(source[CHECKPOINT_KEY]["config"])
     config["name"] = output.stem
     for section in ("shuffle_test", "attack_evaluation", "firing_rates"):
         config.pop(section, None)  # an analog network's; what spikes is watched as by default
     config["model"]["encoder"]["init_args"]["timesteps"] = timesteps
     config["model"]["network"]["init_args"]["neuron"] = {"class_path": "snn_lightning.ConvertedIF"}
-    hyper_parameters = {"_instantiator": "lightning.pytorch.cli.instantiate_module"}
     checkpoint = {
         "epoch": 0,
         "global_step": 0,
         "pytorch-lightning_version": source["pytorch-lightning_version"],
         "state_dict": {f"snn.{key}": value.clone() for key, value in state.items()},
-        "hyper_parameters": {**hyper_parameters, **config["model"]},
+        "hyper_parameters": {"_instantiator": INSTANTIATOR, **config["model"]},
         CHECKPOINT_KEY: {"config": yaml.safe_dump(config), "wandb_id": None, "folder": None},
     }
     with whole(output) as file:

@@ -11,8 +11,12 @@ from snn_lightning.classifier import SNNClassifier
 from snn_lightning.snn import SNN
 
 
-def load_snn(path: str) -> SNN:
+def load_snn(path: str, trusted: bool = False) -> SNN:
     """The SNN of a checkpoint of the command line, in evaluation mode, on the CPU.
+
+    Args:
+        path: of the checkpoint.
+        trusted: let it name classes of others, which runs them.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -21,7 +25,7 @@ def load_snn(path: str) -> SNN:
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no checkpoint {path!r}: give the path of a .ckpt file")
     try:
-        model = SNNClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+        model = SNNClassifier.load_from_checkpoint(path, trust_checkpoint=trusted)
     except Exception as problem:  # unpickling, parsing and constructing raise their own types
         raise ValueError(
             f"{path!r} is not the checkpoint of a model trained with `fit`: {problem}"

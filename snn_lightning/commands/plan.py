@@ -70,8 +70,13 @@ class Point:
     task: Task
 
 
-def points(snn: SNN, curves: Curves, lines: Sequence[Cell], tasks: Tasks) -> list[Point]:
-    """Every point of the curves, white box, curve by curve and line by line."""
+def points(
+    snn: SNN, curves: Curves, lines: Sequence[Cell], tasks: Tasks, trusted: bool = False
+) -> list[Point]:
+    """Every point of the curves, white box, curve by curve and line by line.
+
+    `trusted`: the checkpoints of `curves.leak`, as of `load_snn`.
+    """
     found = []
     for curve in ("eps", "steps", "restarts"):
         for cell in lines:
@@ -79,9 +84,10 @@ def points(snn: SNN, curves: Curves, lines: Sequence[Cell], tasks: Tasks) -> lis
                 for x in cast(list[float], curves.get(curve, [])):
                     changed = replace(cell, attack=_with(cell.attack, curve, x))
                     found.append(Point(curve, cell.label, x, tasks(changed, snn)))
+    others = [load_snn(path, trusted) for path in curves.get("leak", [])]
     targets = {
         "timesteps": [(float(t), at_timesteps(snn, t)) for t in curves.get("timesteps", [])],
-        "leak": [(leak(other), other) for other in map(load_snn, curves.get("leak", []))],
+        "leak": [(leak(other), other) for other in others],
     }
     device = next(snn.parameters()).device
     for curve, models in targets.items():

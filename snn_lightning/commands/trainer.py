@@ -11,7 +11,8 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import SaveConfigCallback
 
 from snn_lightning.attacks import Attack
-from snn_lightning.classifier import SNNClassifier, load_checkpoint
+from snn_lightning.checkpoints import load_checkpoint
+from snn_lightning.classifier import SNNClassifier
 from snn_lightning.commands.attack import Settings, attack
 from snn_lightning.commands.plan import Curves
 from snn_lightning.conversion import Calibration
@@ -45,6 +46,7 @@ class Trainer(L.Trainer):
         draws: int = 1,
         curves: Curves | None = None,
         folder: str | None = None,
+        trust_checkpoint: bool = False,
     ) -> None:
         """Measure how secure a trained model is, and write report.html, results.json and pictures.
 
@@ -57,7 +59,7 @@ class Trainer(L.Trainer):
             model: the model.
             datamodule: the data; its test split is attacked.
             ckpt_path: checkpoint of the model; the command line takes model and data from it.
-            weights_only: as of every command; checkpoints are always loaded as plain data.
+            weights_only: of no effect: checkpoints are always read as plain data.
             set: name of a declared set of attacks; none given: the strongest, unless `attacks` are.
             eps: radius of that set, in units of the [0, 1] image.
             attacks: attacks of your own instead, each with every estimator.
@@ -76,6 +78,7 @@ class Trainer(L.Trainer):
             curves: values of eps, steps, restarts, timesteps or leak (checkpoints) to draw the
                 success rate against.
             folder: where to write; default: where the trainer logs.
+            trust_checkpoint: let other checkpoints than the model's name classes of your own.
         """
         settings = Settings(
             set=set,
@@ -90,6 +93,7 @@ class Trainer(L.Trainer):
             seed=seed,
             draws=draws,
             curves=curves or Curves(),
+            trust_checkpoint=trust_checkpoint,
         )
         if not isinstance(datamodule, DataModule):
             raise ValueError("attack needs a data module of snn_lightning.data")
@@ -145,7 +149,7 @@ class Trainer(L.Trainer):
             model: the analog model.
             datamodule: the data; its training split calibrates, its test split is measured on.
             ckpt_path: checkpoint of the model; the command line takes model and data from it.
-            weights_only: as of every command; checkpoints are always loaded as plain data.
+            weights_only: of no effect: checkpoints are always read as plain data.
             output: the checkpoint to write; a table (.json) and a plot (.png) beside it.
             timesteps: T of the spiking network, >= 1.
             calibration: of the thresholds of ReLU neurons: Percentile (99.9 by default) or Maximum.

@@ -1,14 +1,23 @@
-"""CIFAR-10 and CIFAR-100, read through torchvision."""
+"""CIFAR-10 and CIFAR-100, in their published files."""
 
 from __future__ import annotations
 
 import os
+import pickle
 from typing import Any
 
 import numpy as np
 
 from snn_lightning.data.base import DataError, DataModule, Source, downloading
 from snn_lightning.files import locked
+
+# what the published pickles are made of, besides lists, dicts, numbers and text
+NAMED = {
+    ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
+    ("numpy._core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+}
 
 
 class CIFAR10(DataModule):
@@ -49,12 +58,16 @@ class CIFAR10(DataModule):
             self._prepare()
 
     def _prepare(self) -> None:
+        from torchvision.datasets.utils import download_and_extract_archive
+
         original = self._torchvision()
         problem = self._problem(self.check_integrity)
         if problem and self.download:
             archive = (original.url, original.filename, original.tgz_md5, self.root)
             with downloading(problem, *archive):
-                original(self.root, download=True)
+                download_and_extract_archive(
+                    original.url, self.root, filename=original.filename, md5=original.tgz_md5
+                )
             problem = self._problem(self.check_integrity)
         if problem:
             raise DataError(
@@ -68,24 +81,26 @@ class CIFAR10(DataModule):
             raise DataError(f"{problem}: run prepare_data first")
         original = self._torchvision()
 
-        class Unchecked(original):  # type: ignore[misc, valid-type]
-            """prepare_data has compared the md5 sums, where that is wanted, once for all ranks."""
-
-            train_list = [(name, None) for name, _ in original.train_list]  # noqa: RUF012
-            test_list = [(name, None) for name, _ in original.test_list]  # noqa: RUF012
-            meta = {**original.meta, "md5": None}  # noqa: RUF012
-
+        folder = os.path.join(self.root, original.base_folder)
+        lists = (original.train_list, original.test_list)
         try:
-            train, test = (Unchecked(self.root, train=train) for train in (True, False))
+            train, test = ([_load(folder, name) for name, _ in files] for files in lists)
+            names = _load(folder, original.meta["filename"])[original.meta["key"]]
+            parts = [*train, *test]
+            images = np.concatenate([part["data"] for part in parts]).reshape(-1, 3, 32, 32)
+            labels = np.concatenate([_labels(part) for part in parts])
+            if any(len(part["data"]) != len(_labels(part)) for part in parts):
+                raise ValueError("as many labels as images are needed")
+            if images.dtype != np.uint8 or not 0 <= labels.min() <= labels.max() < len(names):
+                raise ValueError("images that are no uint8, or labels without a name")
+        except DataError:
+            raise
         except Exception as error:
-            folder = os.path.join(self.root, original.base_folder)
             raise DataError(
                 f"cannot read {folder} ({error!r}): delete it and download it again"
             ) from error
-        images = np.concatenate([part.data.transpose(0, 3, 1, 2) for part in (train, test)])
-        labels = np.array(train.targets + test.targets)
-        is_test = np.arange(len(labels)) >= len(train)
-        return Source(images, labels, is_test, list(train.classes))
+        is_test = np.arange(len(labels)) >= sum(len(_labels(part)) for part in train)
+        return Source(images, labels, is_test, [str(name) for name in names])
 
     def _problem(self, check_md5: bool) -> str | None:
         """The first file that is missing or corrupt, in words; None if all are there."""
@@ -116,3 +131,36 @@ class CIFAR100(CIFAR10):
         from torchvision.datasets import CIFAR100
 
         return CIFAR100
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads arrays, lists, dicts, numbers and text; a name of anything else is a DataError."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes for Python 2
+            return _latin1
+        if (module, name) not in NAMED:
+            raise DataError(
+                f"it names {f'{module}.{name}'!r}, which is no part of images and could run code"
+            )
+        return NAMED[module, name]
+
+
+def _latin1(text: str, _: str) -> bytes:
+    return text.encode("latin1")
+
+
+def _load(folder: str, name: str) -> dict[str, Any]:
+    path = os.path.join(folder, name)
+    with open(path, "rb") as file:
+        try:
+            content: dict[str, Any] = _Unpickler(file, encoding="latin1").load()
+        except DataError as problem:
+            raise DataError(
+                f"{path} was not read: {problem}; delete it and download the data again"
+            ) from None
+    return content
+
+
+def _labels(part: dict[str, Any]) -> np.ndarray:
+    return np.array(part["labels" if "labels" in part else "fine_labels"], dtype=np.int64)

@@ -13,7 +13,7 @@ import yaml
 from program import last_error
 
 from snn_lightning import SNNClassifier
-from snn_lightning.classifier import load_checkpoint
+from snn_lightning.checkpoints import load_checkpoint
 from snn_lightning.cli import main
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -104,7 +104,9 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(tmp_path / "mine.yaml")
 
 
-def test_fit_test_and_attack(config: str, tmp_path: Path) -> None:
+def test_fit_test_and_attack(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import their_package
 
     pretrained = their_package.MyNet(3).state_dict()
@@ -118,10 +120,14 @@ def test_fit_test_and_attack(config: str, tmp_path: Path) -> None:
     }
     assert 0 < moved["last.2.weight"] < 0.1  # it started from these weights
     assert 0 < moved["spike.w"] < 0.1  # time constants are learned
-    snn = SNNClassifier.load_from_checkpoint(best).snn
+    snn = SNNClassifier.load_from_checkpoint(best, trust_checkpoint=True).snn
     assert list(snn.network.neurons()) == ["body.spike"]
 
-    main(["attack", "--ckpt_path", str(best), "--samples", "8", *ATTACK])
+    attack = ["attack", "--ckpt_path", str(best), "--samples", "8", *ATTACK]
+    with pytest.raises(SystemExit):
+        main(attack)
+    assert "names 'snn_lightning.Adopted'" in last_error(capsys)  # of no class that is declared
+    main([*attack, "--trust_checkpoint", "true"])
     (attacked,) = (tmp_path / "runs/mine").glob("attack-*/results.json")
     results = json.loads(attacked.read_text())
     assert 0 <= results["worst_case"]["robust_acc"] <= 1
