@@ -29,7 +29,7 @@ from snn_lightning.conversion import (
 from snn_lightning.encoders import Direct, Encoder, Frames, Poisson
 from snn_lightning.evaluation.adoption import GradientAudit, audit_gradients
 from snn_lightning.evaluation.evaluate import Evaluation, evaluate
-from snn_lightning.foreign import Adopted, adopt
+from snn_lightning.foreign import Adopted, NIRNetwork, adopt, from_nir, to_nir
 from snn_lightning.gradients import (
     ASSG,
     BPTR,
@@ -102,6 +102,7 @@ __all__ = [
     "GradientEstimator",
     "Linf",
     "Maximum",
+    "NIRNetwork",
     "Natural",
     "Neuron",
     "Norm",
@@ -130,7 +131,9 @@ __all__ = [
     "convert",
     "evaluate",
     "evaluation_view",
+    "from_nir",
     "seeded",
+    "to_nir",
 ]
 
 

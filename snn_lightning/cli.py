@@ -1,4 +1,4 @@
-"""The command line: `python -m snn_lightning fit|validate|test|attack|convert --config X.yaml`."""
+"""The command line: `python -m snn_lightning fit|validate|test|attack|convert|export ...`."""
 
 from __future__ import annotations
 
@@ -93,6 +93,7 @@ class CLI(LightningCLI):
             **LightningCLI.subcommands(),
             "attack": {"model", "datamodule", "trust_checkpoint"},
             "convert": {"model", "datamodule"},
+            "export": {"model", "datamodule"},
         }
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -178,7 +179,8 @@ class CLI(LightningCLI):
         return [files, WandbLogger(files, name=name, project=project, id=run_id)]
 
     def before_instantiate_classes(self) -> None:
-        if self.subcommand in ("attack", "convert") and not self._get(self.config, "ckpt_path"):
+        trained = self.subcommand in ("attack", "convert", "export")
+        if trained and not self._get(self.config, "ckpt_path"):
             raise ValueError(f"{self.subcommand} needs a trained model: --ckpt_path X.ckpt")
 
     def _attack_digest(self) -> str:

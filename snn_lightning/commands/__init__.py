@@ -1,1 +1,1 @@
-"""What the command line does beside `fit`, `validate` and `test`: `attack` and `convert`."""
+"""What the command line does beside `fit`, `validate` and `test`: attack, convert, export."""

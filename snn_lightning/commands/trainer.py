@@ -1,4 +1,4 @@
-"""A trainer that can attack what it trains, and convert it."""
+"""A trainer that can attack what it trains, convert it and export it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from snn_lightning.commands.attack import Settings, attack
 from snn_lightning.commands.plan import Curves
 from snn_lightning.conversion import Calibration
 from snn_lightning.data import DataModule
+from snn_lightning.foreign.nir_semantics import Semantics
 from snn_lightning.gradients import GradientEstimator
 from snn_lightning.reporting.attack import scalars, write_report
 from snn_lightning.reporting.pictures import curve_table
 
 
 class Trainer(L.Trainer):
-    """Lightning's Trainer with `attack` and `convert`."""
+    """Lightning's Trainer with `attack`, `convert` and `export`."""
 
     callbacks: list[Callback]
 
@@ -164,6 +165,34 @@ class Trainer(L.Trainer):
         convert_checkpoint(
             model, datamodule, ckpt_path, Path(output), timesteps, calibration, batches, steps
         )
+
+    def export(
+        self,
+        model: SNNClassifier,
+        datamodule: DataModule,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+        output: str = "network.nir",
+        semantics: Semantics | None = None,
+    ) -> None:
+        """Write a network of LIF neurons with a hard reset as a NIR graph, and read it back.
+
+        Args:
+            model: the model.
+            datamodule: the data; the file is tried on a batch of its test split.
+            ckpt_path: checkpoint of the model; the command line takes model and data from it.
+            weights_only: as of every command; checkpoints are always loaded as plain data.
+            output: the file to write.
+            semantics: the framework that is to read it. NIR leaves time steps to the reader, so
+                there is no default.
+        """
+        from snn_lightning.commands.export import export_checkpoint
+
+        if ckpt_path is None:
+            raise ValueError("export needs the checkpoint of a network: ckpt_path")
+        if semantics is None:
+            raise ValueError("export needs the reader: --semantics snntorch, norse or spikingjelly")
+        export_checkpoint(model, datamodule, ckpt_path, Path(output), semantics)
 
 
 def _fabric(trainer: Trainer) -> Fabric:

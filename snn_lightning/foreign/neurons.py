@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_lightning import functional as F
-from snn_lightning.functional import Reset, SurrogateFn
+from snn_lightning.functional import Fires, Reset, SurrogateFn
 from snn_lightning.neurons import LIF, Neuron
 
 
@@ -17,16 +17,22 @@ class DecayingLIF(LIF):
 
     Args:
         tau: time constant in steps, > 1.
-        threshold, reset: as of `LIF`.
+        threshold, reset, fires: as of `LIF`.
 
     Raises:
         ValueError: a value outside its range.
     """
 
-    def __init__(self, tau: float = 2.0, threshold: float = 1.0, reset: Reset = "hard") -> None:
+    def __init__(
+        self,
+        tau: float = 2.0,
+        threshold: float = 1.0,
+        reset: Reset = "hard",
+        fires: Fires = "at",
+    ) -> None:
         if not tau > 1:
             raise ValueError(f"tau must be > 1, not {tau}")
-        super().__init__(1 - 1 / tau, threshold, reset)
+        super().__init__(1 - 1 / tau, threshold, reset, fires=fires)
         self.tau = tau
 
     def simulate(
@@ -41,7 +47,8 @@ class DecayingLIF(LIF):
         return super().rate_slope(current / self.tau, beta, gamma).div_(self.tau)
 
     def extra_repr(self) -> str:
-        return f"tau={self.tau}, threshold={self.threshold}, reset={self.reset!r}"
+        neuron = f"tau={self.tau}, threshold={self.threshold}, reset={self.reset!r}"
+        return neuron if self.fires == "at" else f"{neuron}, fires={self.fires!r}"
 
 
 class LearnedLIF(Neuron):
