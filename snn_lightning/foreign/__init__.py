@@ -1,5 +1,4 @@
-"""Networks of other packages, as ours. It needs torch alone: no package is imported, but for nir where
-a NIR graph is read or written."""
+"""Networks of other packages, as ours. Torch alone; nir, where a NIR graph is read or written."""
 
 from snn_lightning.foreign.adopted import Adopted, adopt
 from snn_lightning.foreign.neurons import DecayingLIF, LearnedLIF
