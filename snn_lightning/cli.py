@@ -39,6 +39,7 @@ from snn_lightning.callbacks import (
 from snn_lightning.callbacks.evaluation import fitting
 from snn_lightning.checkpoints import CHECKPOINT_KEY, checked_name, load_checkpoint, taken_from
 from snn_lightning.classifier import SNNClassifier
+from snn_lightning.configurations import by_name
 from snn_lightning.files import write_text
 from snn_lightning.loggers import CSVLogger, WandbLogger
 from snn_lightning.errors import Parser, explained
@@ -124,7 +125,7 @@ class CLI(LightningCLI):
         parser.add_lightning_class_args(FiringRates, "firing_rates")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        arguments = list(sys.argv[1:] if args is None else args)  # type: ignore[arg-type]
+        arguments = by_name(sys.argv[1:] if args is None else args)  # type: ignore[arg-type]
         saved = self._from_checkpoint(arguments)
         if saved is not None:
             # As the first config: whatever follows on the command line wins.

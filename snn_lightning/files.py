@@ -106,6 +106,7 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 
 def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
     with whole(path, "w") as file:
         file.write(text)
 
@@ -115,6 +116,7 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def write_csv(path: str | Path, rows: Iterable[Iterable[Any]]) -> None:
+    """Write rows as a CSV file, whole or not at all."""
     with whole(path, "w") as file:
         csv.writer(file).writerows(rows)
 

@@ -87,6 +87,7 @@ def cell_results(column: Column) -> dict[str, Any]:
 
 
 def clean_results(labels: Sequence[int], correct: Collection[int]) -> dict[str, Any]:
+    """What results.json keeps of the images before any attack."""
     n, right = len(labels), len(correct)
     return {"n": n, "correct": right, "acc": share(right, n), "interval": wilson(right, n)}
 

@@ -51,6 +51,7 @@ def write_report(
 
 
 def print_table(found: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
+    """Print a row an attack, the worst case, and what the checks say."""
     clean, worst, declared = found["clean"], found["worst_case"], found.get("set")
     name = f"set {declared['name']}" if declared else "attacks of your own"
     table = Table(title=f"How secure: {clean['n']} test images, {name}")

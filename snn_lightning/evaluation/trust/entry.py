@@ -90,6 +90,7 @@ def entries(
 
 
 def strongest(found: Sequence[Entry]) -> Entry:
+    """The entry that breaks most."""
     return max(found, key=lambda entry: share(entry.broken))
 
 
