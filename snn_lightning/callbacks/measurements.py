@@ -100,7 +100,7 @@ class AttackEvaluation(Evaluation):
         self.rivals: dict[str, list[str]] = {}
         for cell in self.cells:
             if cell.attack.uses_gradient and cell.extension == 1:
-                self.rivals.setdefault(cell.label.rpartition("/")[0], []).append(cell.label)
+                self.rivals.setdefault(cell.axes["attack"], []).append(cell.label)
         self.rivals = {attack: cells for attack, cells in self.rivals.items() if len(cells) > 1}
         # a few of the first batch, to look at: label -> adversarial images; "" -> clean ones
         self.examples: dict[str, Tensor] = {}
@@ -155,9 +155,10 @@ class AttackEvaluation(Evaluation):
             scalars[f"{cell.label}/asr"] = counts["asr"]
             scalars[f"{cell.label}/robust_acc"] = counts["robust_acc"]
             results[cell.label] = {
-                "attack": repr(cell.attack),
-                "gradient": repr(cell.gradient),
-                "extension": cell.extension,
+                **cell.axes,
+                "eps": cell.attack.eps,
+                "norm": type(cell.attack.norm).__name__,
+                "settings": cell.settings,
                 **counts,
             }
             if cell.label in self.searches:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snn_lightning.evaluation.engine import Verdict
-from snn_lightning.evaluation.grid import Cell, inner
+from snn_lightning.evaluation.grid import Cell
 from snn_lightning.evaluation.wilson import share, wilson
 
 
@@ -76,10 +76,7 @@ def cell_results(column: Column) -> dict[str, Any]:
         **cell.axes,
         "eps": cell.attack.eps,
         "norm": type(cell.attack.norm).__name__,
-        "settings": {
-            "attack": repr(inner(cell.attack)),
-            "gradient": repr(cell.gradient) if cell.attack.uses_gradient else None,
-        },
+        "settings": cell.settings,
         "attacked": len(column.verdicts),
         **found,
         "largest": max((verdict.size for verdict in column.verdicts.values()), default=0.0),

@@ -50,6 +50,12 @@ class Cell:
             "box": self.box,
         }
 
+    @property
+    def settings(self) -> dict[str, str | None]:
+        """The attack and the estimator in full, as text."""
+        gradient = repr(self.gradient) if self.attack.uses_gradient else None
+        return {"attack": repr(inner(self.attack)), "gradient": gradient}
+
     def view(self, model: nn.Module) -> nn.Module:
         """The view that is attacked; it shares the weights of `model`, or of the substitute."""
         source = model if self.substitute is None else self.substitute

@@ -74,7 +74,7 @@ def test_a_searched_estimator_is_searched_each_time(module: SNNClassifier) -> No
         assert scalars["PGD/STBP/asr"] == (0 if wide else 1)
         assert scalars["PGD/STBP*/asr"] == 1
         chosen = STBP(Triangle(2.0)) if wide else STBP()
-        assert results["PGD/STBP*"]["gradient"] == repr(chosen)
+        assert results["PGD/STBP*"]["settings"]["gradient"] == repr(chosen)
         assert results["PGD/STBP*"]["search"]["chosen"] == repr(chosen)
         assert results["PGD/STBP*"]["search"]["images"] == 24
     assert sizes[0] == sizes[1]  # the columns of a log stay
