@@ -18,7 +18,7 @@ from snn_lightning.attacks import (
     UniformNoise,
     UntilBroken,
 )
-from snn_lightning.evaluation.grid import Cell, grid, inner, labels
+from snn_lightning.evaluation.grid import Cell, inner, labels
 from snn_lightning.gradients import ASSG, HART, RGA, STBP, GradientEstimator
 from snn_lightning.snn import SNN
 
@@ -76,24 +76,21 @@ def missing(cells: Sequence[Cell]) -> list[str]:
     return [x for x in dict.fromkeys(member(*pair) for pair in DEFAULT.pairs) if x not in present]
 
 
-def _crossed(attacks: Sequence[Attack], gradients: Sequence[GradientEstimator]) -> tuple[Pair, ...]:
-    return tuple((cell.attack, cell.gradient) for cell in grid(attacks, gradients))
+_DLR = APGD(steps=50, loss=DLR())
+_SEARCHES: tuple[Attack, ...] = (SAPGD(steps=50), _DLR, APGD(steps=50), PGD(steps=20, best=True))
+_ESTIMATORS: tuple[GradientEstimator, ...] = (ASSG(), HART(), RGA(), STBP())
 
-
-# The 22 cells of version 0.1, in their order.
+# The 22 cells of version 0.1. One attack after the other, the order changes the cost and not the
+# worst case: noise and one step first, then what broke most of the network in docs/results.md, and
+# last the 1,000 queries of Square on what is left. It is not known to be hard to beat.
 STANDARD_0 = AttackSet(
     "standard-0",
-    _crossed(
-        [
-            FGSM(),
-            PGD(steps=20, best=True),
-            APGD(steps=50),
-            APGD(steps=50, loss=DLR()),
-            SAPGD(steps=50),
-            Square(queries=1000),
-            UniformNoise(),
-        ],
-        [STBP(), RGA(), HART(), ASSG()],
+    (
+        (UniformNoise(), None),
+        *((FGSM(), gradient) for gradient in _ESTIMATORS),
+        *((search, ASSG()) for search in _SEARCHES),
+        *((search, gradient) for gradient in _ESTIMATORS[1:] for search in _SEARCHES),
+        (Square(queries=1000), None),
     ),
 )
 SETS = {known.name: known for known in (STANDARD_0,)}

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
+from program import ROOT
 from torch import Tensor, nn
 from toys import TinyNetwork, make_snn
 
@@ -338,3 +340,15 @@ def test_evaluate_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="go with attacks of your own"):
         evaluate(snn, images, labels, gradients=[RGA()])
     assert snn_lightning.evaluate is evaluate
+
+
+def test_the_declared_set_is_that_of_its_configuration() -> None:
+    declared = yaml.safe_load((ROOT / "configs" / "attacks" / "standard.yaml").read_text())
+    crossed = sum(4 if x["class_path"] not in ("Square", "UniformNoise") else 1
+                  for x in declared["attacks"])  # fmt: skip
+    assert len(set(SETS["standard-0"].pairs)) == crossed == 22
+    attacks = {attack for attack, _ in SETS["standard-0"].pairs}
+    assert len(attacks) == len(declared["attacks"])
+    for item in declared["attacks"]:
+        assert item["init_args"]["eps"] == pytest.approx(8 / 255, abs=1e-6)
+        assert item["class_path"] in {type(attack).__name__ for attack in attacks}
