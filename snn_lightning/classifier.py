@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from snn_lightning.checkpoints import keep_own_files, load_checkpoint, say_trusted
+from snn_lightning.checks import require_finite, require_fit, require_supported
 from snn_lightning.encoders import Encoder
 from snn_lightning.gradients import GradientEstimator
 from snn_lightning.naming import checked, require_classes
@@ -40,6 +40,7 @@ Batch = tuple[Tensor, Tensor]
 INSTANTIATOR = (
     "lightning.pytorch.cli.instantiate_module"  # what Lightning notes of the command line
 )
+CALMER = "lower the learning rate, or clip gradients (--trainer.gradient_clip_val 1)"
 
 
 class CosineLR(LRScheduler):
@@ -114,6 +115,8 @@ class SNNClassifier(L.LightningModule):
         self.objective = Natural() if objective is None else objective
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
+        if seed < 0:
+            raise ValueError(f"seed must be >= 0, not {seed}")
         self.seed = seed
         trained = self.snn
         if compile:
@@ -178,9 +181,31 @@ class SNNClassifier(L.LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         return self.snn(images)
 
+    # What may not go unnoticed
+
     def setup(self, stage: str) -> None:
-        """Raise ValueError for a precision or a strategy under which the results would be wrong."""
+        """Raise ValueError for a precision, a strategy or data that this network cannot take."""
         require_supported(self.trainer)
+        require_fit(self.snn, self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Raises ValueError where a weight is NaN or infinite: such a network is worth nothing."""
+        require_finite(state_dict, "they cannot be used; is there an earlier checkpoint?")
+        return super().load_state_dict(state_dict, *args, **kwargs)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        require_finite(checkpoint["state_dict"], f"nothing was saved; {CALMER}")
+
+    def on_validation_start(self) -> None:
+        require_finite(self.state_dict(), CALMER)
+
+    def on_test_start(self) -> None:
+        require_finite(self.state_dict(), CALMER)
+
+    def on_train_epoch_end(self) -> None:
+        require_finite(self.state_dict(), CALMER)
+
+    # Training and evaluation
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
@@ -192,8 +217,7 @@ class SNNClassifier(L.LightningModule):
             loss, logits = self.objective(self._trained[0], images, labels, key)
         if not torch.isfinite(loss):
             raise FloatingPointError(
-                f"the loss is {loss.item()} at step {self.global_step}: lower the learning rate, "
-                "or clip gradients (--trainer.gradient_clip_val 1)"
+                f"the loss is {loss.item()} at step {self.global_step}: {CALMER}"
             )
         accuracy = (logits.detach().argmax(1) == labels).float().mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(labels))
@@ -237,22 +261,3 @@ class SNNClassifier(L.LightningModule):
             scheduler.total_steps = max(1, int(self.trainer.estimated_stepping_batches))
             return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
         return [optimizer], [{"scheduler": scheduler, "monitor": "val/loss"}]
-
-
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-
-
-def require_supported(trainer: L.Trainer) -> None:
-    """Raise ValueError for a trainer's precision or strategy that a spiking network cannot take."""
-    precision, strategy = str(trainer.precision), trainer.strategy
-    if precision not in PRECISIONS:
-        # images and weights would be of different types, and a membrane in 16 bits loses its leak
-        raise ValueError(
-            f"trainer.precision {precision} is not supported: give one of {', '.join(PRECISIONS)}"
-        )
-    # DeepSpeed's is a case of DDP's. Views, objectives and callbacks use the whole weights.
-    if isinstance(strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
-        raise ValueError(
-            f"{type(strategy).__name__} splits the weights, of which attacks, RAT and the "
-            "callbacks need all: give --trainer.strategy ddp"
-        )

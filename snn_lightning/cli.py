@@ -91,7 +91,7 @@ class CLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         return {
-            **LightningCLI.subcommands(),
+            **{k: v for k, v in LightningCLI.subcommands().items() if k != "predict"},
             "attack": {"model", "datamodule", "trust_checkpoint"},
             "convert": {"model", "datamodule"},
             "export": {"model", "datamodule"},
@@ -290,7 +290,7 @@ def _run(args: ArgsType, last: LastCheckpoint) -> None:
             parser_kwargs={**options, **commands},
             args=args,
         )
-    except (OSError, ValueError, TypeError, RuntimeError, ArithmeticError) as problem:
+    except Exception as problem:
         if os.environ.get("SNN_LIGHTNING_TRACEBACK"):
             raise
         print(

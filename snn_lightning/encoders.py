@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Self
 
@@ -35,8 +36,10 @@ class Encoder(nn.Module):
         if mean is not None and std is not None:
             if len(mean) != len(std):
                 raise ValueError(f"mean has {len(mean)} values and std {len(std)}: give as many")
-            if not all(value > 0 for value in std):
-                raise ValueError(f"every std must be > 0, not {list(std)}")
+            if not all(0 < value < math.inf for value in std):
+                raise ValueError(f"every std must be > 0 and finite, not {list(std)}")
+            if not all(map(math.isfinite, mean)):
+                raise ValueError(f"every mean must be finite, not {list(mean)}")
         # Not persistent: they are configuration, not something learned.
         self.register_buffer("mean", _per_channel(mean), persistent=False)
         self.register_buffer("std", _per_channel(std), persistent=False)

@@ -149,7 +149,13 @@ class WandbLogger(loggers.WandbLogger):
         project: str = "snn_lightning",
         id: str | None = None,
     ) -> None:
+        import wandb
+
         self._mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+        try:
+            wandb.Settings(project=project)  # before anything is written
+        except Exception as problem:  # W&B raises its own types
+            raise ValueError(f"project: {problem}") from problem
         super().__init__(name=name, project=project, id=id, mode=self._mode)
         self._wandb_init.pop("anonymous", None)
         self._files = files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -129,7 +130,7 @@ class VGG11(SpikingNetwork):
         hidden = _scaled(4096, width)
         first = nn.Sequential(nn.Flatten(), nn.Linear(features, hidden))
         stages += [Spiking(first, neuron), Spiking(nn.Linear(hidden, hidden), neuron)]
-        readout = nn.Linear(hidden, num_classes)
+        readout = _outputs(hidden, num_classes)
         _kaiming_normal(stages)
         super().__init__(stages, readout, in_channels, image_size)
         for module in self.modules():
@@ -155,7 +156,7 @@ class VGGDVS(SpikingNetwork):
         neuron = LIF() if neuron is None else neuron
         plan = [64, 128, "A", 256, 256, "A", 512, 512, "A", 512, 512, "A"]
         stages, features = _convolutions(plan, width, in_channels, image_size, neuron)
-        readout = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(features, num_classes))
+        readout = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), _outputs(features, num_classes))
         _kaiming_normal(stages)
         super().__init__(stages, readout, in_channels, image_size)
 
@@ -193,15 +194,21 @@ class ResNet17(SpikingNetwork):
             nn.Flatten(),
             nn.Linear(deep * size**2, hidden),
             nn.BatchNorm1d(hidden),
-            nn.Linear(hidden, num_classes),
+            _outputs(hidden, num_classes),
         )
         super().__init__(stages, readout, in_channels, image_size)
 
 
 def _scaled(channels: int, width: float) -> int:
-    if not width > 0:
-        raise ValueError(f"width must be > 0, not {width}")
+    if not 0 < width < math.inf:
+        raise ValueError(f"width must be > 0 and finite, not {width}")
     return max(1, round(channels * width))
+
+
+def _outputs(features: int, num_classes: int) -> nn.Linear:
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be >= 1, not {num_classes}")
+    return nn.Linear(features, num_classes)
 
 
 def _kaiming_normal(stages: list[nn.Module]) -> None:

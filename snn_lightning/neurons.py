@@ -67,12 +67,14 @@ class LIF(Neuron):
         super().__init__()
         if not 0 < leak <= 1:
             raise ValueError(f"leak must be in (0, 1], not {leak} (1 does not leak)")
-        if not threshold > 0:
-            raise ValueError(f"threshold must be > 0, not {threshold}")
+        if not 0 < threshold < math.inf:
+            raise ValueError(f"threshold must be > 0 and finite, not {threshold}")
         if reset not in get_args(Reset):
             raise ValueError(f"reset must be one of {', '.join(get_args(Reset))}, not {reset!r}")
         if fires not in get_args(Fires):
             raise ValueError(f"fires must be one of {', '.join(get_args(Fires))}, not {fires!r}")
+        if not math.isfinite(initial):
+            raise ValueError(f"initial must be finite, not {initial}")
         self.leak = leak
         self.threshold = threshold
         self.reset = reset

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -34,6 +42,69 @@ def command(*arguments: str, folder: Path | None = None) -> subprocess.Completed
         capture_output=True, text=True, timeout=170, cwd=folder, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
+
+
+def forked(
+    *arguments: str, folder: Path, limit: float = 60.0, before: Callable[[], object] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The program in a fork of this process: a process of its own, without the seconds of imports.
+
+    Args:
+        folder: where it runs.
+        limit: seconds after which it, and what it has started, is killed; its code is then -9.
+        before: called in the fork, before the program.
+    """
+    from snn_lightning.cli import main
+
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            _child(lambda: main(list(arguments)), folder, out.fileno(), err.fileno(), before)
+        deadline = time.monotonic() + limit
+        while (found := os.waitpid(pid, os.WNOHANG))[0] == 0:
+            if time.monotonic() > deadline:
+                os.killpg(pid, signal.SIGKILL)
+            time.sleep(0.01)
+        code = os.waitstatus_to_exitcode(found[1])
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+    return subprocess.CompletedProcess(arguments, code, *texts)
+
+
+def _child(
+    program: Callable[[], object], folder: Path, out: int, err: int, before: Callable | None
+) -> NoReturn:
+    code: object = 1
+    try:
+        os.setsid()
+        os.chdir(folder)
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        sys.stdout, sys.stderr = (open(n, "w", closefd=False) for n in (1, 2))  # noqa: SIM115
+        for handler in logging.getLogger("lightning.pytorch").handlers:
+            if isinstance(handler, logging.StreamHandler):
+                handler.setStream(sys.stderr)
+        warnings.showwarning = _show  # pytest collects them
+        if before is not None:
+            before()
+        program()
+        code = 0
+    except SystemExit as exit:
+        code = exit.code or 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
+
+def _show(message: object, category: type, name: str, line: int, *_: object) -> None:
+    sys.stderr.write(f"{name}:{line}: {category.__name__}: {message}\n")
 
 
 def last_error(capsys: pytest.CaptureFixture[str]) -> str:

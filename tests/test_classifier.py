@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from toys import make_snn
 
 from snn_lightning import SNNClassifier
-from snn_lightning.classifier import require_supported
+from snn_lightning.checks import require_supported
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true", "16-true"])

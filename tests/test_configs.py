@@ -1,4 +1,4 @@
-"""Every YAML and every mistake, through the command line, on data of the real format."""
+"""Every YAML, through the command line, on data of the real format."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 import writers
 import yaml
-from program import QUICK, ROOT, last_error
+from program import ROOT, last_error
 
 from snn_lightning import Frames
 from snn_lightning.cli import main
@@ -70,45 +70,6 @@ def test_the_radius_on_event_frames_is_the_papers() -> None:
         moved = encoder(frames + arguments["eps"]) - encoder(frames)
         assert moved.mean().item() == pytest.approx(2.55 / 255, rel=1e-3)
         assert arguments.get("step_size", 0.000218824) / std[0] == pytest.approx(2 / 255, rel=1e-3)
-
-
-MISTAKES = {
-    "a mistyped key": (["--trainer.max_epoch", "3"], "did you mean 'trainer.max_epochs'"),
-    "a mistyped class": (["--model.network", "VGG12"], "did you mean 'VGG11'"),
-    "T = 0": (["--model.encoder.init_args.timesteps", "0"], "timesteps must be >= 1, not 0"),
-    "leak > 1": (
-        ["--model.network.init_args.neuron.init_args.leak", "1.5"],
-        "leak must be in (0, 1], not 1.5",
-    ),
-    "leak = 0": (
-        ["--model.network.init_args.neuron.init_args.leak", "0"],
-        "leak must be in (0, 1], not 0",
-    ),
-    "a missing folder": (
-        ["--data", "ImageFolder", "--data.init_args.root", "nowhere"], "nowhere/train is missing",
-    ),
-    "images of another shape": (
-        ["--model.network.init_args.image_size", "40"], "set in_channels and image_size",
-    ),
-    "an unwritable run folder": (["--runs_dir", "/dev/null/runs"], "/dev/null/runs"),
-    "no network": (
-        ["--data", "CIFAR10", "--data.init_args.root", "empty"], "c58f30108f718f92721af3b95e74349a",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_gets_one_line(
-    mistake: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arguments, expected = MISTAKES[mistake]
-    # a proxy that refuses: the same answer with and without a network
-    for name in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    with pytest.raises(SystemExit) as exit:
-        main(["fit", *QUICK, *arguments])
-    assert exit.value.code in (1, 2)
-    assert expected in last_error(capsys)
 
 
 def test_corrupt_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import math
 import resource
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from snn_lightning.files import whole, write_text
+from snn_lightning.files import whole, write_json, write_text
 
 WRITER = """
 import os, sys, time
@@ -97,3 +99,10 @@ def test_a_log_that_gets_a_new_column_is_rewritten_whole(tmp_path: Path) -> None
         assert list(csv.DictReader(file)) == [
             {"a": "1.0", "b": "", "step": "0"}, {"a": "", "b": "2.0", "step": "1"}
         ]  # fmt: skip
+
+
+def test_a_number_that_does_not_exist_is_null_in_json(tmp_path: Path) -> None:
+    content = {"asr": math.nan, "rows": [(1.5, math.inf), {"n": 3}]}
+    write_json(tmp_path / "results.json", content)
+    found = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
+    assert found == {"asr": None, "rows": [[1.5, None], {"n": 3}]}

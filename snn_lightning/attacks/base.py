@@ -24,7 +24,7 @@ class Attack:
     evaluation mode and left as it was: modes, parameters, their `.grad`, batch-norm statistics.
 
     Args:
-        eps: radius of the ball, >= 0, in units of the [0, 1] image.
+        eps: radius of the ball, >= 0 (and <= 1 in `Linf`), in units of the [0, 1] image.
         norm: the ball.
         targeted: labels are the classes to reach instead of those to leave.
     """
@@ -36,8 +36,7 @@ class Attack:
     targeted: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.eps < float("inf"):
-            raise ValueError(f"{type(self).__name__}: eps must be >= 0, not {self.eps}")
+        self.norm.require(f"{type(self).__name__}: eps", self.eps)
 
     def at(self, eps: float) -> Self:
         """The same attack within another radius; step sizes that are given stay as they are."""

@@ -52,6 +52,7 @@ class PGD(Attack):
         super().__post_init__()
         if not self.step_size > 0:
             raise ValueError(f"PGD: step_size must be > 0, not {self.step_size}")
+        self.norm.require("PGD: step_size", self.step_size)
         if self.steps < 1 or self.restarts < 1:
             raise ValueError("PGD: steps and restarts must be >= 1")
         if self.restarts > 1 and not self.random_start:

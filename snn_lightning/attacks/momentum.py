@@ -42,6 +42,7 @@ class MIFGSM(Attack):
             raise ValueError(f"MIFGSM: steps must be >= 1, not {self.steps}")
         if self.step_size is not None and not self.step_size > 0:
             raise ValueError(f"MIFGSM: step_size must be > 0, not {self.step_size}")
+        self.norm.require("MIFGSM: step_size", self.step_size or 0.0)
         if not self.decay >= 0:
             raise ValueError(f"MIFGSM: decay must be >= 0, not {self.decay}")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +20,17 @@ def per_sample(values: Tensor, like: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class Norm:
     """Perturbations and gradients are (N, *); a size is (N,)."""
+
+    largest: ClassVar[float] = math.inf  # no perturbation within [0, 1] is larger
+
+    def require(self, name: str, length: float) -> None:
+        """Raise ValueError unless `length` is >= 0, finite, and no larger than images allow."""
+        if not 0 <= length <= min(self.largest, 1e30):
+            most = f"in [0, {self.largest:g}]" if self.largest < math.inf else ">= 0"
+            meant = f" ({length:g}/255 is {length / 255:.4f})" if 1 < length <= 255 else ""
+            raise ValueError(
+                f"{name} must be {most}, not {length:g}: in units of the [0, 1] image{meant}"
+            )
 
     def size(self, delta: Tensor) -> Tensor:
         """The norm of each sample's perturbation (N,)."""
@@ -39,6 +52,8 @@ class Norm:
 @dataclass(frozen=True)
 class Linf(Norm):
     """The largest absolute change of a pixel."""
+
+    largest = 1.0
 
     def size(self, delta: Tensor) -> Tensor:
         return delta.flatten(1).abs().amax(1)

@@ -35,6 +35,9 @@ class Evaluation(Callback):
     ) -> None:
         if every_n_epochs < 1:
             raise ValueError(f"every_n_epochs must be >= 1, not {every_n_epochs}")
+        for name, value in (("batches", batches), ("test_batches", test_batches), ("seed", seed)):
+            if (value or 0) < 0:
+                raise ValueError(f"{type(self).__name__}: {name} must be >= 0, not {value}")
         self.limit = {"val": batches, "test": test_batches}
         self.every_n_epochs = every_n_epochs
         self.seed = seed

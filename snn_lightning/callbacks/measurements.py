@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from snn_lightning.attacks import FGSM, PGD, Attack
@@ -207,4 +208,9 @@ class FiringRates(Evaluation):
             name: float(self.reduce(total, reduce_op="sum")) / samples
             for name, total in self.sums.items()
         }
+        if silent := [name for name, rate in rates.items() if rate == 0]:
+            rank_zero_warn(
+                f"nothing fires in {len(silent)} of {len(rates)} layers ({', '.join(silent)}): "
+                "what follows does not depend on the images; lower the neurons' threshold?"
+            )
         return {f"rate/{name}": rate for name, rate in rates.items()}, rates

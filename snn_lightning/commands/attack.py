@@ -52,8 +52,8 @@ class Settings:
     trust_checkpoint: bool = False
 
     def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise ValueError(f"draws must be >= 1, not {self.draws}")
+        if self.draws < 1 or self.seed < 0:
+            raise ValueError(f"draws must be >= 1 and seed >= 0: {self.draws} and {self.seed}")
         if self.samples is not None and self.samples < 1:
             raise ValueError(f"samples must be >= 1, not {self.samples}")
         if self.set is not None and self.attacks is not None:

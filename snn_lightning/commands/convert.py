@@ -16,6 +16,7 @@ from rich.table import Table
 from torch import Tensor
 
 from snn_lightning.checkpoints import CHECKPOINT_KEY, load_checkpoint, stored
+from snn_lightning.checks import require_fit
 from snn_lightning.classifier import INSTANTIATOR, SNNClassifier
 from snn_lightning.conversion.calibration import Calibration
 from snn_lightning.conversion.convert import convert
@@ -53,6 +54,7 @@ def convert_checkpoint(
     analog = model.snn.evaluating()
     datamodule.prepare_data()
     datamodule.setup("fit")
+    require_fit(model.snn, datamodule)
 
     def train() -> Any:
         # as evaluation sees them: a data module without a trainer does not augment

@@ -78,6 +78,9 @@ def points(
     `trusted`: the checkpoints of `curves.leak`, as of `load_snn`.
     """
     found = []
+    for curve, values in curves.items():
+        if curve not in ("attacks", "gradients") and len(set(values)) < len(values):  # type: ignore
+            raise ValueError(f"curves.{curve} has a value twice: {values}")
     for curve in ("eps", "steps", "restarts"):
         for cell in lines:
             if hasattr(inner(cell.attack), curve):

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as L
 from lightning.fabric import Fabric
 from lightning.pytorch import Callback
+from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import SaveConfigCallback
 
 from snn_lightning.attacks import Attack
 from snn_lightning.checkpoints import load_checkpoint
+from snn_lightning.checks import require_fit
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.commands.attack import Settings, attack
 from snn_lightning.commands.plan import Curves
 from snn_lightning.conversion import Calibration
 from snn_lightning.data import DataModule
+from snn_lightning.data.base import at_least
 from snn_lightning.foreign.nir_semantics import Semantics
 from snn_lightning.gradients import GradientEstimator
 from snn_lightning.reporting.attack import scalars, write_report
@@ -27,6 +32,26 @@ class Trainer(L.Trainer):
     """Lightning's Trainer with `attack`, `convert` and `export`."""
 
     callbacks: list[Callback]
+
+    def __init__(self, **kwargs: Any) -> None:
+        asked = kwargs.get("accelerator")
+        kinds = ("cuda", "mps") if asked == "gpu" else (asked,)
+        known = [AcceleratorRegistry[kind] for kind in kinds if kind in AcceleratorRegistry]
+        if known and not any(kind["accelerator"].is_available() for kind in known):
+            raise ValueError(f"accelerator: there is no {asked} here: auto takes what there is")
+        super().__init__(**kwargs)
+        cores = os.cpu_count() or 1
+        if isinstance(self.accelerator, CPUAccelerator) and self.num_devices > max(2, cores):
+            raise ValueError(
+                f"devices: {self.num_devices} processes are too many for {cores} CPU cores: "
+                "at most one each"
+            )
+        at_least("log_every_n_steps", kwargs.get("log_every_n_steps") or 0, 0)
+        every = self.check_val_every_n_epoch
+        at_least("check_val_every_n_epoch", 1 if every is None else every, 1)
+        at_least("accumulate_grad_batches", self.accumulate_grad_batches, 1)
+        if not 0 <= (self.gradient_clip_val or 0) < float("inf"):
+            raise ValueError(f"gradient_clip_val must be >= 0, not {self.gradient_clip_val}")
 
     def attack(
         self,
@@ -113,6 +138,7 @@ class Trainer(L.Trainer):
             datamodule.prepare_data()
         fabric.barrier()
         datamodule.setup("test")
+        require_fit(model.snn, datamodule)
         bar = any(isinstance(callback, ProgressBar) for callback in self.callbacks)
         store = Path(target).parent / "attack-shards"
         outcome = attack(
@@ -162,6 +188,8 @@ class Trainer(L.Trainer):
         if ckpt_path is None:
             raise ValueError("convert needs the checkpoint of an analog network: ckpt_path")
         steps = curve or [1, 2, 4, 8, 16, 32, 64]
+        for name, value in (("batches", batches), ("timesteps", timesteps), ("curve", min(steps))):
+            at_least(name, value, 1)
         convert_checkpoint(
             model, datamodule, ckpt_path, Path(output), timesteps, calibration, batches, steps
         )

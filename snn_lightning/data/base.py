@@ -103,6 +103,11 @@ class DataModule(LightningDataModule):
         if self.splits:
             return
         source = self.read()
+        if len(source.class_names) < 2:
+            raise DataError(
+                f"the data has one class alone ({', '.join(source.class_names)}): there is nothing "
+                "to tell apart"
+            )
         train, test = (np.flatnonzero(source.is_test == held_out) for held_out in (False, True))
         train = train[stratified_order(source.labels[train], self.seed)]
         test = test[stratified_order(source.labels[test], TEST_SEED)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Callable, Sequence
 from typing import IO, NamedTuple
 
@@ -30,15 +31,28 @@ def list_files(folder: str, suffixes: tuple[str, ...]) -> list[File]:
 
     The order is that of the names, never of the file system. Hidden files and folders are skipped,
     and so is the case of a suffix; a folder that does not exist holds no files.
+
+    Raises:
+        DataError: an entry is no file: a pipe, which would be waited for, a device, a folder.
     """
     files = []
     for group in os.scandir(folder) if os.path.isdir(folder) else ():
         if group.is_dir() and not group.name.startswith("."):
             for entry in os.scandir(group.path):
                 if entry.name.lower().endswith(suffixes) and not entry.name.startswith("."):
-                    status = entry.stat()
+                    status = _status(entry)
                     files.append(File(entry.path, group.name, status.st_size, status.st_mtime_ns))
     return sorted(files, key=lambda file: (file.label, _natural(os.path.basename(file.path))))
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result:
+    try:
+        status = entry.stat()
+    except OSError as error:  # a link to nowhere
+        raise DataError(f"cannot read {entry.path} ({error.strerror}): delete it") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{entry.path} is no regular file: delete it, or give it another suffix")
+    return status
 
 
 def _natural(name: str) -> list[str | int]:
@@ -110,6 +124,8 @@ class ArrayCache:
             except (ImportError, KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as error:  # aedat's panics are no Exceptions
+                if isinstance(error, OSError) and error.errno is not None:  # the system's
+                    raise DataError(f"cannot read {file.path} ({error.strerror})") from error
                 reason = " ".join(str(error).split())
                 raise DataError(
                     f"{file.path} is corrupt ({reason}): replace or delete it"
@@ -118,9 +134,15 @@ class ArrayCache:
 
     def read(self) -> np.ndarray:
         """The array (number of files, *shape) as a memory map: rows are read when gathered."""
+        if not os.path.exists(self.path):
+            raise DataError(f"{self.path} is missing: run prepare_data first")
+        expected = (np.dtype(np.uint8), (len(self.files), *self.shape))
         try:
-            return np.load(self.path, mmap_mode="r")
-        except FileNotFoundError as error:
-            raise DataError(f"{self.path} is missing: run prepare_data first") from error
-        except (OSError, ValueError) as error:
+            if not os.path.isfile(self.path):
+                raise ValueError("it is no regular file")
+            array = np.load(self.path, mmap_mode="r")
+            if (found := (array.dtype, array.shape)) != expected:
+                raise ValueError("it holds {} {}, not {} {}".format(*found, *expected))
+        except (AttributeError, EOFError, OSError, ValueError) as error:
             raise DataError(f"{self.path} is unreadable ({error}): delete it, run again") from error
+        return array

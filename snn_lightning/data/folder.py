@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from snn_lightning.data.base import DataError, DataModule, Source, at_least
 from snn_lightning.data.cache import ArrayCache, File, list_files, number_classes
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 LAYOUT = "expected are root/train/<class>/*.jpg and root/test/<class>/*.jpg (or .jpeg, .png)"
@@ -17,7 +20,9 @@ LAYOUT = "expected are root/train/<class>/*.jpg and root/test/<class>/*.jpg (or 
 class ImageFolder(DataModule):
     """JPEG and PNG files `root/train/<class>/*` and `root/test/<class>/*`, as (3, size, size) RGB.
 
-    The files are decoded once, into one array beside them; a changed folder is decoded again.
+    The files are decoded once, into one array beside them; a changed folder is decoded again. What
+    is decoded is what a viewer shows: turned as the camera says, 16 bits scaled to 8, and what is
+    transparent on white.
 
     Args:
         root: Folder that holds `train` and `test`.
@@ -71,14 +76,39 @@ class ImageFolder(DataModule):
 
     def _cache(self, files: list[File]) -> ArrayCache:
         shape = (3, self.image_size, self.image_size)
-        return ArrayCache(self.cache_dir, f"images-{self.image_size}px", files, shape, self._decode)
+        # the name tells how files are decoded: older arrays are called images-...
+        return ArrayCache(self.cache_dir, f"shown-{self.image_size}px", files, shape, self._decode)
 
     def _decode(self, path: str) -> np.ndarray:
         from PIL import Image, ImageOps
 
         size = (self.image_size, self.image_size)
         with Image.open(path) as file:
-            image = file.convert("RGB")
+            image = as_shown(file)
         if image.size != size:  # Pillow's bilinear filter grows with the reduction: antialiased
             image = ImageOps.fit(image, size, Image.Resampling.BILINEAR)
         return np.asarray(image).transpose(2, 0, 1)
+
+
+def as_shown(image: Image) -> Image:
+    """An image in RGB as a viewer shows it; Pillow's own conversion is not that.
+
+    It clips 16 bits at 255, forgets which way the camera was held, and shows what lies under
+    transparent pixels.
+
+    Raises:
+        ValueError: the pixels have a range that nobody knows, as those of 32 bits have.
+    """
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        grey = np.asarray(image).astype(np.int64)
+        grey[grey == image.info.get("transparency", -1)] = 2**16 - 1
+        image = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"its pixels have {image.mode!r} values, of no known range")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")

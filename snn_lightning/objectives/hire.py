@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from snn_lightning.attacks import Linf
 from snn_lightning.networks import Fire, SpikingNetwork
 from snn_lightning.neurons import Neuron
 from snn_lightning.objectives.base import Key, Objective
@@ -44,6 +45,8 @@ class HIRESNN(Objective):
             raise ValueError(f"{self!r}: eps must be >= 0 and periods >= 2")
         if self.step_size is not None and not self.step_size > 0:
             raise ValueError(f"{self!r}: step_size must be > 0")
+        for name, length in (("eps", self.eps), ("step_size", self.step_size or 0.0)):
+            Linf().require(f"HIRESNN: {name}", length)
 
     def __call__(
         self, snn: SNN, images: Tensor, labels: Tensor, key: Key = None
