@@ -126,6 +126,8 @@ def one_line(message: str, parser: LightningArgumentParser | None = None) -> str
         text = _of_value(message, keys, parser)
     else:
         text = " ".join(message.split())
+        while union := re.search(r"Errors: - (.*) - Expected a <class 'NoneType'>", text):
+            text = union[1]  # of an X or None, the complaint of X is the one that helps
         if parser is not None and (unknown := _unknown_key(text)):
             text += _nearest(unknown, _keys(parser))
     return text if len(text) <= 700 else f"{text[:700]} ..."

@@ -64,8 +64,11 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         fit("--model.network.init_args.neuron.init_args.reset", "medium"),
         "model.network: LIF: reset must be 'hard', 'soft', ",
     ),
-    "T = 0": (fit("--model.encoder.init_args.timesteps", "0"), "timesteps must be >= 1, not 0"),
-    "leak = 0": (fit("--model.network.init_args.neuron.init_args.leak", "0"), "leak must be in (0"),
+    "T = 0": (fit("--model.encoder.init_args.timesteps", "0"), "error: timesteps must be >= 1, no"),
+    "leak = 0": (fit("--model.network.init_args.neuron.init_args.leak", "0"), "error: leak must"),
+    "a batch of 0": (
+        fit("--data.init_args.batch_size", "0"), "error: batch_size must be at least 1, got 0"
+    ),
     "max_epochs -5": (fit("--trainer.max_epochs", "-5"), "`max_epochs` must be a non-negative"),
     "negative batches": (
         fit("--firing_rates.batches", "-1"), "FiringRates: batches must be >= 0, not -1"
@@ -78,7 +81,8 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         fit("--model.network.init_args.image_size", "40"), "set in_channels and image_size"
     ),
     "leak > 1": (
-        fit("--model.network.init_args.neuron.init_args.leak", "1.5"), "leak must be in (0, 1], not"
+        fit("--model.network.init_args.neuron.init_args.leak", "1.5"),
+        "error: leak must be in (0, 1], not"
     ),
     "samples 0": ([*ATTACK, "--samples", "0"], "samples must be >= 1, not 0"),
     "samples -2": ([*ATTACK, "--samples", "-2"], "samples must be >= 1, not -2"),
