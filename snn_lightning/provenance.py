@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from snn_lightning.functional.dynamics import kernel_in_use
+
 
 def provenance() -> dict[str, Any]:
     """What a result was made with, as plain types for JSON."""
@@ -21,6 +23,31 @@ def provenance() -> dict[str, Any]:
         "versions": {name: _version(name) for name in ("snn_lightning", "torch", "lightning")},
         "python": platform.python_version(),
         "hardware": {"cpu": _cpu(), "threads": torch.get_num_threads(), "gpu": gpu},
+    }
+
+
+def arithmetic(device: torch.device) -> dict[str, Any]:
+    """How numbers are rounded on a device here and now: inside autocast, what it makes of them.
+
+    Returns:
+        device: its type, such as "cuda". type: of convolutions. kernel: what computes the neurons,
+        "cpu", "triton" or "reference". tf32: whether matrix products and convolutions of float32
+        are rounded to TF32 on a GPU. deterministic: whether convolutions there give the same twice.
+    """
+    autocast = torch.is_autocast_enabled(device.type)
+    dtype = torch.get_autocast_dtype(device.type) if autocast else torch.get_default_dtype()
+    gpu, cudnn = device.type == "cuda", torch.backends.cudnn
+    return {
+        "device": device.type,
+        "type": str(dtype).removeprefix("torch."),
+        "kernel": kernel_in_use(device, dtype),
+        "tf32": {
+            "products": gpu and torch.backends.cuda.matmul.allow_tf32,
+            "convolutions": gpu and cudnn.allow_tf32,
+        },
+        "deterministic": not gpu
+        or cudnn.deterministic
+        or torch.are_deterministic_algorithms_enabled(),
     }
 
 

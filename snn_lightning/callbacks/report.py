@@ -14,7 +14,7 @@ from rich.table import Table
 from snn_lightning.callbacks.evaluation import fitting
 from snn_lightning.callbacks.measurements import AttackEvaluation, FiringRates, ShuffleTest
 from snn_lightning.files import write_json
-from snn_lightning.provenance import provenance
+from snn_lightning.provenance import arithmetic, provenance
 from snn_lightning.reporting import plots
 
 
@@ -91,6 +91,8 @@ class RunReport(Callback):
                 if isinstance(callback, kind) and stage in callback.scores:
                     scores[name] = callback.scores[stage]
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        with trainer.precision_plugin.forward_context():  # type: ignore[attr-defined]
+            rounding = arithmetic(trainer.strategy.root_device)
         return {
             "stage": stage,
             "clean_acc": metrics.get(f"{stage}/acc"),
@@ -102,6 +104,7 @@ class RunReport(Callback):
             "checkpoint": str(trainer.ckpt_path) if trainer.ckpt_path else None,
             "processes": trainer.world_size,
             "precision": str(trainer.precision),
+            "arithmetic": rounding,
             **provenance(),
         }
 

@@ -33,10 +33,11 @@ def convert_checkpoint(
     calibration: Calibration | None,
     batches: int,
     curve: list[int],
+    device: torch.device,
 ) -> None:
     """Write the converted checkpoint, and beside it what the conversion cost (JSON, PNG, tables).
 
-    Args are those of `Trainer.convert`.
+    Args are those of `Trainer.convert`, and the device on which to calibrate and measure.
     """
     if output.suffix in (".json", ".png") or output.resolve() == Path(ckpt_path).resolve():
         raise ValueError(
@@ -51,25 +52,26 @@ def convert_checkpoint(
             "convert it in Python, with snn_lightning.convert"
         )
     model.load_state_dict(source["state_dict"])
+    model.to(device)
     analog = model.snn.evaluating()
     datamodule.prepare_data()
     datamodule.setup("fit")
     require_fit(model.snn, datamodule)
 
-    def train() -> Any:
+    def prepared(batch: list[Tensor]) -> Any:
         # as evaluation sees them: a data module without a trainer does not augment
+        return datamodule.on_after_batch_transfer([x.to(device) for x in batch], 0)
+
+    def train() -> Any:
         for batch in islice(datamodule.train_dataloader(), batches):
-            yield datamodule.on_after_batch_transfer(batch, 0)[0]
+            yield prepared(batch)[0]
 
     snn = convert(analog, timesteps, train(), calibration)
     _save(source, found[0], snn.state_dict(), timesteps, output)
 
     test = datamodule.test_dataloader()
-    prepared = (
-        datamodule.on_after_batch_transfer(batch, 0)
-        for batch in track(test, description="accuracy over T", total=len(test))
-    )
-    accuracies = accuracy_over_time(analog, snn, prepared, curve)
+    shown = track(test, description="accuracy over T", total=len(test))
+    accuracies = accuracy_over_time(analog, snn, map(prepared, shown), curve)
     layers = conversion_report(analog, snn, next(iter(train())))
     _report(accuracies, layers, output)
 
@@ -91,7 +93,7 @@ def _save(
         "epoch": 0,
         "global_step": 0,
         "pytorch-lightning_version": source["pytorch-lightning_version"],
-        "state_dict": {f"snn.{key}": value.clone() for key, value in state.items()},
+        "state_dict": {f"snn.{key}": value.cpu().clone() for key, value in state.items()},
         "hyper_parameters": {"_instantiator": INSTANTIATOR, **config["model"]},
         CHECKPOINT_KEY: {"config": yaml.safe_dump(config), "wandb_id": None, "folder": None},
     }

@@ -70,6 +70,7 @@ class Trainer(L.Trainer):
         stop: bool = True,
         seed: int = 0,
         draws: int = 1,
+        exact: bool = True,
         curves: Curves | None = None,
         folder: str | None = None,
         trust_checkpoint: bool = False,
@@ -101,6 +102,8 @@ class Trainer(L.Trainer):
             seed: of all randomness in crafting and judging.
             draws: forward passes over which a model with random input (Poisson) is attacked and
                 judged; of no effect on others.
+            exact: on a GPU, compute float32 without TF32 and with convolutions that give the same
+                twice; false: as torch is set, which is faster.
             curves: values of eps, steps, restarts, timesteps or leak (checkpoints) to draw the
                 success rate against.
             folder: where to write; default: where the trainer logs.
@@ -118,6 +121,7 @@ class Trainer(L.Trainer):
             stop=stop,
             seed=seed,
             draws=draws,
+            exact=exact,
             curves=curves or Curves(),
             trust_checkpoint=trust_checkpoint,
         )
@@ -191,7 +195,15 @@ class Trainer(L.Trainer):
         for name, value in (("batches", batches), ("timesteps", timesteps), ("curve", min(steps))):
             at_least(name, value, 1)
         convert_checkpoint(
-            model, datamodule, ckpt_path, Path(output), timesteps, calibration, batches, steps
+            model,
+            datamodule,
+            ckpt_path,
+            Path(output),
+            timesteps,
+            calibration,
+            batches,
+            steps,
+            _fabric(self).device,
         )
 
     def export(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import yaml
 
 from snn_lightning import STBP, Triangle
 from snn_lightning.cli import main
+from snn_lightning.commands import attack as attack_command
 
 TINY: dict[str, Any] = {
     "seed_everything": 1,
@@ -141,6 +143,20 @@ def reference(home: Path) -> Path:
     return runs
 
 
+def test_another_device_class_shares_no_work_and_another_kernel_does(
+    home: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(reference, runs)
+    done = {path.parent for path in shards(runs)}
+    config = json.loads((folder_of(reference) / "results.json").read_text())["config"]
+    for changes, tasks in (({"kernel": "other"}, 0), ({"device": "other"}, TASKS)):
+        said = {**config["arithmetic"], **changes}
+        monkeypatch.setattr(attack_command, "arithmetic", lambda _, said=said: said)
+        main(command(home, runs, "--samples", "4"))
+        assert len({path.parent for path in shards(runs)} - done) == tasks
+
+
 def test_one_command_leaves_everything_that_was_promised(reference: Path) -> None:
     folder = folder_of(reference)
     for name in ("results.json", "timing.json", "records.csv", "curve_eps.png", "curve_eps.csv"):
@@ -175,7 +191,16 @@ def test_one_command_leaves_everything_that_was_promised(reference: Path) -> Non
         for cell in found["cells"]
     ]
     assert axes[3:] == [("PGD", "RGA", 1, "white"), ("UniformNoise", None, 1, "white")]
-    for key in ("checkpoint", "model_digest", "images", "seed", "draws", "table", "precision"):
+    for key in (
+        "checkpoint",
+        "model_digest",
+        "images",
+        "seed",
+        "draws",
+        "table",
+        "precision",
+        "arithmetic",
+    ):
         assert found["config"][key] is not None, key
     # the point at the attack's own eps is no new work
     assert len({path.parent for path in shards(reference)}) == TASKS

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from program import ROOT, UNWATCHED
+from torch import Tensor
 
-from snn_lightning import ConvertedIF, SNNClassifier
+from snn_lightning import QCFS, SNN, VGG11, ConvertedIF, Direct, SNNClassifier
 from snn_lightning.cli import main
+from snn_lightning.commands import convert as command
+from snn_lightning.commands import trainer as trainer_module
+from snn_lightning.commands.trainer import Trainer
+from snn_lightning.data import Digits
 
 SMALL = [
     "--trainer.accelerator", "cpu", "--trainer.max_epochs", "1",
@@ -72,3 +79,31 @@ def test_convert_then_test_then_train(neuron: str, capsys: pytest.CaptureFixture
         tuned = torch.load("runs/tuned/version_0/checkpoints/last.ckpt", weights_only=True)
         key = "snn.network.stages.0.neuron.threshold"
         assert torch.equal(tuned["state_dict"][key], saved[key])
+
+
+def test_it_runs_on_the_device_of_the_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights and images are on a device that computes nothing, but knows where a tensor is."""
+    meta = torch.device("meta")
+    model = SNNClassifier(Direct(2), VGG11(width=1 / 64, in_channels=1, neuron=QCFS()))
+    seen: list[torch.device] = []
+
+    def convert(analog: SNN, timesteps: int, images: Iterable[Tensor], calibration: None) -> SNN:
+        seen.extend(x.device for x in (*analog.parameters(), *images))
+        return analog
+
+    def accuracy_over_time(
+        analog: SNN, snn: SNN, batches: Iterable[tuple[Tensor, Tensor]], curve: list[int]
+    ) -> None:
+        seen.extend(x.device for batch in batches for x in batch)
+
+    monkeypatch.setattr(command, "load_checkpoint", lambda _: {"state_dict": model.state_dict()})
+    monkeypatch.setattr(command, "stored", lambda *_: ({},))
+    monkeypatch.setattr(command, "convert", convert)
+    monkeypatch.setattr(command, "accuracy_over_time", accuracy_over_time)
+    for name in ("_save", "_report", "conversion_report"):
+        monkeypatch.setattr(command, name, lambda *_: None)
+    trainer = Trainer(accelerator="cpu", devices=1, logger=False, barebones=True)
+    monkeypatch.setattr(trainer_module, "_fabric", lambda _: SimpleNamespace(device=meta))
+    trainer.convert(model, Digits(test_samples=128), "analog.ckpt", batches=2)
+    assert len(seen) > 6
+    assert set(seen) == {meta}

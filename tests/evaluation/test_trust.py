@@ -39,6 +39,7 @@ from snn_lightning.evaluation.trust.probe import Sample, backward
 from snn_lightning.evaluation.trust.sense import false_sense
 from snn_lightning.gradients import BPTR, HART, PDSG, GradientEstimator
 from snn_lightning.networks import Spiking, SpikingNetwork
+from snn_lightning.seeding import seeded
 
 CHECKS = [
     "false sense of security",
@@ -279,6 +280,33 @@ def test_a_network_that_looks_at_the_neighbours(sound: SNN, images: Tensor, labe
     assert said(sound.replace(encoder=Centred(4, [0.0], [0.35])), 16) == "fail"
     assert said(sound, 16) == "ok"
     assert said(sound, 1) == "skipped"
+
+
+def test_rounding_that_flips_classes_is_no_neighbour(
+    sound: SNN, images: Tensor, labels: Tensor
+) -> None:
+    """A device that sums in another order for another size of the batch, or each time anew."""
+
+    class Rounded(Direct):
+        calls = 0
+
+        def encode(self, images: Tensor) -> Tensor:
+            self.calls += 1
+            with seeded(self.calls if self.each_time else len(images)):
+                return super().encode(images + 0.5 * torch.randn_like(images))
+
+    def said(check: Any, each_time: bool) -> Any:
+        encoder = Rounded(4, [0.3], [0.35])
+        encoder.each_time = each_time
+        return check(Sample(sound.replace(encoder=encoder), images[:16], labels[:16]))
+
+    by_size = said(network.one_by_one, False)
+    assert by_size["verdict"] == "warning", by_size
+    assert by_size["value"]["floor"] > 0
+    assert said(network.same_again, False)["verdict"] == "ok"
+    each_time = said(network.same_again, True)
+    assert each_time["verdict"] == "warning", each_time
+    assert "under the same seed" in each_time["says"]
 
 
 @pytest.mark.parametrize(("factor", "said"), [(1.0, "ok"), (1 + 1e-6, "warning"), (1.01, "fail")])
