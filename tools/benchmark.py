@@ -41,7 +41,6 @@ from benchmark_operations import (
     timed,
 )
 from benchmark_peers import Contender
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -328,6 +327,8 @@ def report(args: argparse.Namespace, result: dict[str, Any]) -> None:
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
+    from matplotlib.figure import Figure
+
     curves = result.get("growth", {})
     lines = [("seconds", "seconds"), ("backward", "seconds, backward pass"), ("saved", "MiB kept")]
     figure = Figure(figsize=(12, 4.2 + 9 * bool(curves)), layout="constrained")

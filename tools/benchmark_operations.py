@@ -174,12 +174,12 @@ def autocast(args: argparse.Namespace) -> torch.autocast:
     return torch.autocast(kind, torch.bfloat16, enabled=args.precision == "bfloat16")
 
 
-def matrix_product(args: argparse.Namespace) -> float:
-    """FLOP/s of this machine in a product of two matrices of 4096 x 4096, the median of three."""
+def matrix_product(args: argparse.Namespace, size: int = 4096) -> float:
+    """FLOP/s of this machine in a product of two square matrices, the median of three."""
     dtype = getattr(torch, args.precision)
-    a, b = (torch.randn(4096, 4096, device=args.device).to(dtype) for _ in range(2))
+    a, b = (torch.randn(size, size, device=args.device).to(dtype) for _ in range(2))
     timed(args, lambda: a @ b)
-    return 2 * 4096**3 / statistics.median(timed(args, lambda: a @ b) for _ in range(3))
+    return 2 * size**3 / statistics.median(timed(args, lambda: a @ b) for _ in range(3))
 
 
 def backward(
