@@ -267,8 +267,13 @@ def _outcome(
         missing([column.cell for column in columns]),
     )  # fmt: skip
     results["conclusion"] = conclude(results["trust"])._asdict()
+    present = set(images.keys)
     adversarial = {
-        column.cell.label: dict(engine.ledger.examples(task.key))
+        column.cell.label: {
+            key: image
+            for key, image in engine.ledger.examples(task.key).items()
+            if key in present  # a larger sample may have kept others
+        }
         for column, task in zip(columns, tasks, strict=True)
     }
     shown = {key for kept in adversarial.values() for key in kept}

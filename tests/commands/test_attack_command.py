@@ -143,9 +143,10 @@ def reference(home: Path) -> Path:
     return runs
 
 
-def test_another_device_class_shares_no_work_and_another_kernel_does(
+def test_fewer_samples_share_the_work_but_another_device_class_does_not(
     home: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nor does the kernel's name, which changes no spike, make it new work."""
     runs = tmp_path / "runs"
     shutil.copytree(reference, runs)
     done = {path.parent for path in shards(runs)}
