@@ -21,6 +21,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 
 MODE = "yaml without duplicate keys"
+PIXELS = re.compile(r"(\d+(?:\.\d+)?)/255")
 LARGEST, MOST = 2**20, 10**5  # bytes and nodes of a configuration
 # what a mistake of the user's raises; anything else is named with its type
 EXPECTED = (
@@ -56,7 +57,7 @@ class Parser(LightningArgumentParser):
                 self.error("it is no regular file: give a configuration in YAML")
             if (size := file.stat().st_size) > LARGEST:
                 self.error(f"it has {size} bytes: that is no configuration in YAML")
-            if not isinstance(_load(file.read_text("utf-8")), dict):
+            if not isinstance(load(file.read_text("utf-8")), dict):
                 self.error("a configuration in YAML is needed: keys, each with a value")
             return super().parse_path(path, *args, **kwargs)
         except UnicodeDecodeError as problem:
@@ -67,9 +68,20 @@ class Parser(LightningArgumentParser):
             self.file = ""
 
 
-def _load(text: str) -> Any:
+def load(text: str) -> Any:
+    """Plain content of YAML, in which n/255 is that number: the unit of pixels."""
     _check(yaml.compose(text, Loader=yaml.SafeLoader), {})
-    return get_loader("yaml")(text)
+    return _divided(get_loader("yaml")(text))
+
+
+def _divided(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _divided(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_divided(value) for value in content]
+    if isinstance(content, str) and (found := PIXELS.fullmatch(content)):
+        return float(found[1]) / 255
+    return content
 
 
 def _check(node: yaml.Node | None, sizes: dict[int, int]) -> int:
@@ -100,7 +112,7 @@ def _refuse(problem: str, node: yaml.Node) -> NoReturn:
     raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
-set_loader(MODE, _load, exceptions=(yaml.YAMLError,))
+set_loader(MODE, load, exceptions=(yaml.YAMLError,))
 
 
 def explained(problem: Exception) -> str:

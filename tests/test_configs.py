@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 import writers
-import yaml
 from program import ROOT, last_error
 
 from snn_lightning import Frames
 from snn_lightning.cli import main
+from snn_lightning.errors import load
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 OVERLAYS = sorted((ROOT / "configs" / "adversarial").glob("*.yaml"))
@@ -60,9 +61,9 @@ def test_every_overlay_runs(overlay: Path, tmp_path: Path) -> None:
 
 def test_the_radius_on_event_frames_is_the_papers() -> None:
     """0.01 of what enters the network, which are counts; images are counts over 255."""
-    declared = yaml.safe_load((ROOT / "configs/cifar10dvs_vgg.yaml").read_text())
+    declared = load((ROOT / "configs/cifar10dvs_vgg.yaml").read_text())
     std = declared["model"]["encoder"]["init_args"]["std"]
-    paper = yaml.safe_load((ROOT / "configs/attacks/paper_dvs.yaml").read_text())
+    paper = load((ROOT / "configs/attacks/paper_dvs.yaml").read_text())
     encoder = Frames(mean=[0.0], std=std)
     frames = torch.full((1, 2, 2, 3, 3), 0.5)
     for attack in (*declared["attack_evaluation"]["attacks"], *paper["attacks"]):
@@ -86,3 +87,16 @@ def test_corrupt_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
                   "--data.init_args.root", root, "--trainer.fast_dev_run", "true"])  # fmt: skip
         assert exit.value.code == 1
         assert name in last_error(capsys)
+
+
+def test_pixels_are_written_in_their_unit() -> None:
+    found = load("eps: 8/255\nradii: [0/255, {x: 2.55/255}]\nname: a/255\nroot: 8/25")
+    assert found == {
+        "eps": 8 / 255, "radii": [0.0, {"x": 0.01}], "name": "a/255", "root": "8/25"
+    }  # fmt: skip
+    for path in (ROOT / "configs").rglob("*.yaml"):
+        if "dvs" not in path.name:  # its unit is a count
+            text = path.read_text()
+            assert not re.search(r"\b(eps|step_size): 0\.0[0-9]*[1-9]", text) or path.stem in (
+                "trades", "mart",  # as their authors wrote it
+            ), path  # fmt: skip

@@ -30,13 +30,13 @@ from typing import Any
 
 import lightning
 import torch
-import yaml
 from jsonargparse import ArgumentParser
 from torch import Tensor
 
 import snn_lightning.classifier  # noqa: F401  teaches the parser to choose dataclasses by name
 from snn_lightning import LIF, PGD, RGA, SNN, STBP, VGG11, Direct, seeded
 from snn_lightning.data import DataModule, Digits, ImageFolder
+from snn_lightning.errors import load
 from snn_lightning.objectives import Natural, Objective
 from snn_lightning.provenance import provenance
 
@@ -66,7 +66,7 @@ def objective(name: str) -> Objective:
         return Natural()
     parser = ArgumentParser()
     parser.add_argument("--objective", type=Objective)
-    config = yaml.safe_load((OVERLAYS / f"{name}.yaml").read_text())["model"]["objective"]
+    config = load((OVERLAYS / f"{name}.yaml").read_text())["model"]["objective"]
     return parser.instantiate_classes(parser.parse_object({"objective": config})).objective
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from snn_lightning.attacks import Attack
@@ -166,7 +166,7 @@ def attack(
     )
     with torch.no_grad(), fabric.autocast(), exact(settings.exact):
         found = sequence.judge_clean(engine, tasks(None, snn))
-        every = digest([images.keys[row] for row in found.correct])
+        every = digest([images.keys[row] for row in found.correct], engine.batch_size)
         todo = [_task(tasks, cell, snn, every) for cell in cells]
         columns = sequence.attack(
             engine, bar.over(todo, found.correct), found.correct, settings.table, bar.done
@@ -207,16 +207,21 @@ def _searched(
     return [found[i] for i in kept], searches
 
 
-def _task(tasks: Tasks, cell: Cell, snn: SNN, every: str) -> Task:
-    task = tasks(cell, snn)  # what depends on its batch depends on all images that are attacked
+def _task(tasks: Tasks, cell: Cell, snn: nn.Module, every: str) -> Task:
+    """What depends on its batch depends on all images that are attacked, and how they are cut."""
+    task = tasks(cell, snn)
     return task if per_sample(task) else tasks(cell, snn, every)
 
 
 def _points(engine: Engine, curves: Sequence[Point], tasks: Tasks) -> list[tuple[Point, Column]]:
     found = []
     for point in curves:
-        correct = sequence.judge_clean(engine, tasks(None, point.task.target)).correct
-        found.append((point, sequence.attack(engine, [point.task], correct)[0]))
+        target, cell = point.task.target, point.task.cell
+        correct = sequence.judge_clean(engine, tasks(None, target)).correct
+        assert cell is not None
+        every = digest([engine.images.keys[row] for row in correct], engine.batch_size)
+        task = _task(tasks, cell, target, every)
+        found.append((point, sequence.attack(engine, [task], correct)[0]))
     return found
 
 

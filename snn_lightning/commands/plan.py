@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, cast
 
+import torch
 from torch import nn
 
 from snn_lightning.attacks import Attack, UntilBroken
 from snn_lightning.commands.models import load_snn
 from snn_lightning.evaluation.engine import Task
 from snn_lightning.evaluation.grid import Cell, inner
-from snn_lightning.evaluation.identity import code_digest, digest, module_digest
+from snn_lightning.evaluation.identity import code_digest, digest, module_digest, settings_digest
 from snn_lightning.gradients import GradientEstimator
 from snn_lightning.snn import SNN
 
@@ -42,7 +43,7 @@ class Tasks:
     """(cell, target) -> task. `settings` are what all their results depend on, as plain values."""
 
     def __init__(self, *settings: object) -> None:
-        self.settings = digest(code_digest(), *settings)
+        self.settings = digest(code_digest(), torch.__version__, *settings)
         self.models: dict[int, tuple[nn.Module, str]] = {}
 
     def __call__(self, cell: Cell | None, target: nn.Module, *settings: object) -> Task:
@@ -50,8 +51,8 @@ class Tasks:
         parts: list[object] = [self._model(target), *settings]
         if cell is not None:
             substitute = None if cell.substitute is None else self._model(cell.substitute)
-            gradient = repr(cell.gradient) if cell.attack.uses_gradient else None
-            parts += [substitute, repr(cell.attack), gradient, cell.extension]
+            gradient = settings_digest(cell.gradient) if cell.attack.uses_gradient else None
+            parts += [substitute, settings_digest(cell.attack), gradient, cell.extension]
         return Task(digest(self.settings, *parts), cell, target)
 
     def _model(self, model: nn.Module) -> str:

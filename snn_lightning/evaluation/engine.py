@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from snn_lightning.draws import streams
 from snn_lightning.evaluation.grid import Cell
 from snn_lightning.evaluation.judge import craft, decide
-from snn_lightning.seeding import CLEAN, CRAFT, JUDGE
+from snn_lightning.seeding import CLEAN, CRAFT, JUDGE, seeded
 
 EXAMPLES = 8  # adversarial images a cell that are kept to look at
 
@@ -136,7 +136,8 @@ class Engine:
 
     def verdicts(self, task: Task, rows: Sequence[int]) -> dict[int, Verdict]:
         """What the task gives on those rows, computed where nobody has done so."""
-        keys, known = self.images.keys, self.ledger.read(task.key)
+        keys, known = self.images.keys, dict(self.ledger.read(task.key))
+        self.team.meet()  # all deal out the same: nobody finishes a batch before all have read
         packed = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
         if per_sample(task):
             missing = [row for row in rows if keys[row] not in known]
@@ -148,21 +149,22 @@ class Engine:
             self._compute(task, pack, keep=EXAMPLES if number == 0 else 0)
             self.progress(len(pack))
         self.team.meet()
-        known = self.ledger.read(task.key)
+        known = dict(self.ledger.read(task.key))
         return {row: known[keys[row]] for row in rows}
 
     def _compute(self, task: Task, rows: Sequence[int], keep: int) -> None:
         began = time.perf_counter()
         images, labels = self.images.batch(rows)
         ids, cell = self.images.ids(rows), task.cell
+        own = self.seed, int(ids[0])  # for a model that draws by itself: at least the same twice
         if cell is None:
-            with streams(ids, self.seed, CLEAN):
+            with seeded(*own, CLEAN), streams(ids, self.seed, CLEAN):
                 judged = decide(task.target, images, self.draws)
             sizes, kept = torch.zeros(len(rows)), []
         else:
-            with streams(ids, self.seed, CRAFT):
+            with seeded(*own, CRAFT), streams(ids, self.seed, CRAFT):
                 adversarial = craft(cell, task.target, images, labels, self.draws)
-            with streams(ids, self.seed, JUDGE):
+            with seeded(*own, JUDGE), streams(ids, self.seed, JUDGE):
                 judged = decide(task.target, adversarial, self.draws)
             sizes = cell.attack.norm.size(adversarial - images)
             broken = (judged != labels).tolist()

@@ -17,7 +17,7 @@ from snn_lightning.evaluation.grid import Cell, bare, grid
 from snn_lightning.evaluation.identity import image_keys
 from snn_lightning.evaluation.sets import DEFAULT, AttackSet, missing, stopping
 from snn_lightning.evaluation.trust import Conclusion, Line, conclude, trust_report
-from snn_lightning.gradients import ASSG, HART, RGA, STBP, GradientEstimator
+from snn_lightning.gradients import ASSG, HART, RGA, STBP, GradientEstimator, Searched
 from snn_lightning.snn import SNN
 from snn_lightning.views import evaluation_view
 
@@ -119,7 +119,8 @@ def evaluate(
         table: attack every correctly classified image with every attack; the worst case is the
             same, and each attack has its own success rate.
         trust: also check whether the number can be believed (an SNN alone).
-        seed: of all randomness.
+        seed: of all randomness of this package; a module that draws by itself is seeded by its
+            batch.
         draws: forward passes over which random input (Poisson) is attacked and judged.
         batch_size: images that are attacked at once.
 
@@ -129,6 +130,10 @@ def evaluate(
     """
     if len(labels) != len(images) or not len(images):
         raise ValueError(f"{len(labels)} labels do not fit {len(images)} images")
+    if not (images.min() >= 0 and images.max() <= 1):
+        raise ValueError("images must lie in [0, 1]: normalise inside the model")
+    if any(isinstance(gradient, Searched) for gradient in gradients or ()):
+        raise ValueError("a width is searched on other images: call evaluation.width.search_width")
     model = evaluation_view(model)
     chosen, cells = _cells(model, attacks, gradients, eps, extensions, substitute)
     data = Images(

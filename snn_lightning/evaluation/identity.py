@@ -1,11 +1,14 @@
-"""What a result depends on, as digests: equal digests, equal result."""
+"""What the package knows a result to depend on, as digests."""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
@@ -54,7 +57,7 @@ def module_digest(module: nn.Module) -> str:
     Settings are the plain attributes of each part: a leak, a number of time steps, a stride.
     """
     parts = [
-        [name, type(part).__qualname__, {key: vars(part)[key] for key in _settings(part)}]
+        [name, class_digest(type(part)), _settings(vars(part))]
         for name, part in module.named_modules()
     ]
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
@@ -73,15 +76,53 @@ def code_digest() -> str:
     return found.hexdigest()[:16]
 
 
-def _settings(part: nn.Module) -> list[str]:
-    return sorted(
-        key
-        for key, value in vars(part).items()
-        if not key.startswith("_") and key != "training" and _plain(value)
-    )
+def class_digest(kind: type) -> str:
+    """Of a class: its name, and the source of one that is neither torch's nor this package's."""
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if kind.__module__.partition(".")[0] in ("snn_lightning", "torch"):
+        return name
+    try:
+        return digest(name, inspect.getsource(kind))
+    except (OSError, TypeError):  # typed into an interpreter
+        return name
 
 
-def _plain(value: Any) -> bool:
+def settings_digest(settings: Any) -> str:
+    """Of a frozen dataclass, such as an attack or an estimator: its values, and its classes."""
+    kinds, stack = set(), [settings]
+    while stack:
+        value = stack.pop()
+        if is_dataclass(value):
+            kinds.add(class_digest(type(value)))
+            stack += [getattr(value, field.name) for field in fields(value)]
+        elif isinstance(value, tuple | list):
+            stack += value
+    return digest(repr(settings), sorted(kinds))
+
+
+def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON can hold of a part's own attributes."""
+    found = {
+        str(key): _plain(value)
+        for key, value in values.items()
+        if not str(key).startswith("_") and key != "training"
+    }
+    return {key: value for key, value in found.items() if value is not _OTHER}
+
+
+_OTHER = object()
+
+
+def _plain(value: Any) -> Any:
+    """The value in plain types, functions by their names; _OTHER where there is none."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Tensor):
+        return tensors_digest({"": value})
     if isinstance(value, tuple | list):
-        return all(_plain(item) for item in value)
-    return value is None or isinstance(value, bool | int | float | str)
+        return [None if _plain(item) is _OTHER else _plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return _settings(value)
+    if isinstance(value, FunctionType | BuiltinFunctionType):
+        return f"{value.__module__}.{value.__qualname__}"
+    return _OTHER

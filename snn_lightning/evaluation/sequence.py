@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from snn_lightning.evaluation.counts import Column
-from snn_lightning.evaluation.engine import Engine, Task
+from snn_lightning.evaluation.engine import Engine, Task, per_sample
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,14 @@ def attack(
         engine: computes the verdicts.
         tasks: in the order of attack, cheap ones first.
         correct: the rows that are classified correctly before any attack.
-        table: attack all of them with every task. The worst case is the same.
+        table: attack all of them with every task. The worst case is the same. What depends on its
+            batch (PDSG) attacks all of them anyway.
         each: called after each task, with its column and how many images nobody has broken.
     """
     left, columns = list(correct), []
     for task in tasks:
         assert task.cell is not None
-        verdicts = engine.verdicts(task, correct if table else left)
+        verdicts = engine.verdicts(task, correct if table or not per_sample(task) else left)
         column = Column(task.cell, verdicts, engine.images.labels, correct)
         broken = set(column.broken)
         left = [row for row in left if row not in broken]

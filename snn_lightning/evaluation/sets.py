@@ -30,7 +30,7 @@ class AttackSet:
     """Attacks, each with its estimator, in the order in which they are cheapest.
 
     Args:
-        name: with its version; a set of a name never changes.
+        name: with its version; the members of a set of a name never change.
         pairs: (attack, estimator); None: the attack asks for no gradient.
         strong: whether it is known to be hard to beat, so that its verdict can be believed.
     """

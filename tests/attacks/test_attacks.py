@@ -26,8 +26,6 @@ from snn_lightning import (
     seeded,
 )
 from snn_lightning.attacks import CrossEntropy, check_adversarial
-from snn_lightning.evaluation.grid import Cell
-from snn_lightning.evaluation.judge import zero_gradient
 from snn_lightning.gradients import ASSG, GradientEstimator
 
 
@@ -249,9 +247,8 @@ def test_confident_networks_are_attacked_in_float16(gradient: GradientEstimator)
     assert logits.softmax(1).amax(1).max() == 1
     with torch.autocast("cpu", torch.float16):
         half, _, logits = FGSM().gradient(snn, images, labels, CrossEntropy())
-        zero = zero_gradient(Cell("a", FGSM(), gradient), snn, images, labels)
     assert logits.dtype is torch.float16
-    assert not zero.any()
+    assert (half.flatten(1) != 0).any(1).all()
     for ours, theirs in zip(half.flatten(1), exact.flatten(1), strict=True):
         ours, theirs = ours.double(), theirs.double()
         assert (ours - theirs).norm() < 0.3 * theirs.norm()

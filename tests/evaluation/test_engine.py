@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from program import ROOT
 from torch import Tensor, nn
 from toys import TinyNetwork, make_snn
@@ -18,6 +17,7 @@ import snn_lightning
 from snn_lightning import FGSM, LIF, PGD, RGA, SNN, STBP, Direct, Poisson, SNNClassifier
 from snn_lightning.attacks import APGD, SAPGD, Square, UniformNoise
 from snn_lightning.callbacks import AttackEvaluation
+from snn_lightning.errors import load
 from snn_lightning.evaluation import sequence
 from snn_lightning.evaluation.counts import Column, cell_results, counts, records, worst_case
 from snn_lightning.evaluation.engine import Engine, Images, Memory, Task, Team, Verdict
@@ -27,7 +27,7 @@ from snn_lightning.evaluation.identity import image_keys
 from snn_lightning.evaluation.judge import craft, decide
 from snn_lightning.evaluation.sets import SETS, stopping
 from snn_lightning.evaluation.wilson import wilson
-from snn_lightning.gradients import ASSG, HART, PDSG, GradientEstimator, RateReuse
+from snn_lightning.gradients import ASSG, HART, PDSG, GradientEstimator, RateReuse, Searched
 
 # Counts
 
@@ -171,7 +171,8 @@ def test_batches_are_dealt_out_over_processes() -> None:
     own = Memory()
 
     def join() -> None:
-        meet()
+        if not shared.verdicts:
+            meet()
         for key, verdicts in shared.verdicts.items():
             own.verdicts.setdefault(key, {}).update(verdicts)
 
@@ -189,6 +190,53 @@ def test_what_depends_on_its_batch_stays_in_it() -> None:
     engine, asked = engine_on(images, labels, 10)
     engine.verdicts(task, list(range(24)))
     assert [len(batch) for batch in asked] == [10, 10, 4]
+
+
+def test_what_depends_on_its_batch_has_the_worst_case_of_the_table_too() -> None:
+    snn, images, labels = separable(48)
+    cells = stopping(grid([PGD(eps=0.01, step_size=0.004, steps=4)], [STBP(), PDSG()]))
+    found = []
+    for table in (True, False):
+        engine, _ = engine_on(images, labels, 16)
+        correct = sequence.judge_clean(engine, Task("clean", None, snn)).correct
+        tasks = [Task(cell.label, cell, snn) for cell in cells]
+        columns = sequence.attack(engine, tasks, correct, table)
+        found.append({row for one in columns for row in one.broken})
+        assert len(columns[1].verdicts) == len(correct)  # of the batch all, whatever was broken
+    assert 0 < len(found[0]) < len(correct)
+    assert found[0] == found[1]
+
+
+def test_a_process_that_comes_late_deals_out_as_the_others_did() -> None:
+    snn, images, labels = separable()
+    (cell,) = stopping(grid([PGD(steps=2)], [RGA()]))
+    task, ledger, rows = Task("a", cell, snn), Memory(), list(range(24))
+    first, ours = engine_on(images, labels, 5, ledger=ledger, team=Team(0, 2))
+    met = []
+
+    def meet() -> None:  # the first process does its share when both have read the ledger
+        if not met:
+            met.append(True)
+            with pytest.raises(KeyError):
+                first.verdicts(task, rows)
+
+    second, theirs = engine_on(images, labels, 5, ledger=ledger, team=Team(1, 2, meet))
+    assert len(second.verdicts(task, rows)) == 24
+    assert [batch[0] for batch in ours] == [0, 10, 20]
+    assert [batch[0] for batch in theirs] == [5, 15]
+
+
+def test_a_module_that_draws_by_itself_gives_the_same_twice() -> None:
+    class Noisy(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.flatten(1)[:, :4] + 0.1 * torch.randn(len(images), 4)
+
+    images, labels = torch.rand(40, 1, 2, 2), torch.randint(4, (40,))
+    attack = PGD(eps=0.05, steps=3)
+    first, again = (evaluate(Noisy(), images, labels, [attack], seed=3) for _ in range(2))
+    assert (first.clean_accuracy, first.robust_accuracy) == (
+        again.clean_accuracy, again.robust_accuracy,
+    )  # fmt: skip
 
 
 def test_the_clean_verdict_crafting_and_judging_draw_independently() -> None:
@@ -337,13 +385,17 @@ def test_evaluate_refuses_what_does_not_fit() -> None:
     snn, images, labels = separable(6)
     with pytest.raises(ValueError, match="do not fit"):
         evaluate(snn, images, labels[:3])
+    with pytest.raises(ValueError, match="lie in"):
+        evaluate(snn, images + 1, labels)
+    with pytest.raises(ValueError, match="searched on other images"):
+        evaluate(snn, images, labels, [PGD()], [Searched()])
     with pytest.raises(ValueError, match="go with attacks of your own"):
         evaluate(snn, images, labels, gradients=[RGA()])
     assert snn_lightning.evaluate is evaluate
 
 
 def test_the_declared_set_is_that_of_its_configuration() -> None:
-    declared = yaml.safe_load((ROOT / "configs" / "attacks" / "standard.yaml").read_text())
+    declared = load((ROOT / "configs" / "attacks" / "standard.yaml").read_text())
     crossed = sum(4 if x["class_path"] not in ("Square", "UniformNoise") else 1
                   for x in declared["attacks"])  # fmt: skip
     assert len(set(SETS["standard-0"].pairs)) == crossed == 22

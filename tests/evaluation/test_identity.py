@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+import linecache
+import sys
+from pathlib import Path
+
 import torch
+from torch import nn
 from toys import TinyNetwork
 
-from snn_lightning import LIF, SNN, Direct
+from snn_lightning import LIF, PGD, SNN, Direct
 from snn_lightning.evaluation import identity
 from snn_lightning.evaluation.identity import (
     code_digest,
     image_keys,
     module_digest,
+    settings_digest,
     tensors_digest,
 )
 
@@ -62,3 +69,46 @@ def test_the_key_of_an_image_sees_its_pixels_and_its_label() -> None:
     keys = image_keys(images, torch.tensor([0, 0, 1, 0]))
     assert len(set(keys)) == 3
     assert keys[0] == keys[3]
+
+
+def test_a_digest_sees_functions_hidden_tensors_and_the_source_of_others() -> None:
+    def part(**attributes: object) -> nn.Module:
+        module = nn.Linear(2, 2, bias=False)
+        nn.init.ones_(module.weight)
+        for name, value in attributes.items():
+            setattr(module, name, value)
+        return module
+
+    changed = [
+        part(),
+        part(act=torch.relu),
+        part(act=torch.tanh),
+        part(scale={"a": torch.ones(2)}),
+        part(scale={"a": torch.zeros(2)}),
+    ]
+    assert len({module_digest(module) for module in changed}) == len(changed)
+    assert module_digest(part(act=torch.relu)) == module_digest(part(act=torch.relu))
+
+
+def test_an_attack_of_ones_own_is_known_by_its_source(tmp_path: Path) -> None:
+    def edited(text: str) -> str:
+        sys.modules.pop("mine", None)
+        linecache.clearcache()
+        importlib.invalidate_caches()
+        (tmp_path / "mine.py").write_text(text)
+        return settings_digest(importlib.import_module("mine").Mine())
+
+    head = (
+        "from dataclasses import dataclass\nfrom snn_lightning import PGD\n\n\n"
+        "@dataclass(frozen=True)\nclass Mine(PGD):\n"
+    )
+    sys.path.insert(0, str(tmp_path))
+    sys.dont_write_bytecode = True
+    try:
+        before = edited(f"{head}    x = 1\n")
+        assert edited(f"{head}    x = 1\n") == before
+        assert edited(f"{head}    x = 2\n") != before
+    finally:
+        sys.path.remove(str(tmp_path))
+        sys.dont_write_bytecode = False
+    assert settings_digest(PGD(steps=3)) != settings_digest(PGD(steps=4))

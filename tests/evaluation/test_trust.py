@@ -515,31 +515,16 @@ def in_turn(
     return found
 
 
-def test_a_false_sense_is_seen_one_attack_after_the_other() -> None:
-    stbp = [(FGSM1, S, range(300)), (PGD10, S, range(200, 500))]
-    later = [
-        (PGD10, R, range(100, 600)),
-        (PGD10, HART(), range(550, 800)),
-        (SQUARE, None, range(850)),
-    ]
-    found = in_turn(*stbp, *later)
-    assert [entry.complete for entry in found] == [True, False, False, False, False]
-    line = false_sense(found, {"robust_acc": 0.05})
-    assert line["verdict"] == "fail"
-    assert line["value"]["stbp"] == 0.4
-    assert line["value"]["others"] == 0.1  # what Square finds is no matter of an estimator
-    assert line["value"]["seen"] == {"RGA": 100, "HART": 200}
-    assert line["value"]["gap_interval"] == list(Paired(300, 0, 1000).interval())
-    # what RGA breaks before STBP has been asked says nothing of STBP
-    found = in_turn(stbp[0], (PGD10, R, range(700)), stbp[1], (PGD10, HART(), range(720)))
-    assert false_sense(found)["value"]["stbp"] == 0.2
-    assert false_sense(found)["value"]["seen"] == {"HART": 20}
-    assert false_sense(found)["verdict"] == "warning"
-    few = in_turn(*stbp, (PGD10, R, range(503)))
-    assert false_sense(few)["verdict"] == "ok"
-    assert false_sense(in_turn((PGD10, R, range(700)), *stbp))["verdict"] == "skipped"
-    assert false_sense(in_turn(*stbp))["verdict"] == "warning"  # nobody else was asked
-    assert false_sense(in_turn(*stbp))["value"] == {"stbp": 0.4}
+def test_what_stbp_was_not_asked_about_is_no_sense_of_security() -> None:
+    # each order once said something untrue of STBP, which met only what others had left
+    rga, stbp = (PGD10, R, range(700)), (PGD10, S, range(300))
+    for asked in ((stbp, rga), (rga, stbp)):
+        line = false_sense(in_turn(*asked))
+        assert line["verdict"] == "skipped"
+        assert "--table true" in line["says"]
+    alone = in_turn((FGSM1, S, range(300)), (PGD10, S, range(200, 500)))
+    assert false_sense(alone)["verdict"] == "warning"  # nobody else was asked
+    assert false_sense(alone)["value"] == {"stbp": 0.4}
 
 
 def points(*broken: int, label: str = "PGD/STBP", attack: Attack = PGD10) -> list[Along]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
 from program import ROOT
@@ -21,6 +20,7 @@ from torch.utils.data import DataLoader
 from toys import SURROGATES, TinyNetwork, assert_same, make_snn, unrolled_lif
 
 from snn_lightning import FGSM, PGD, RGA, SNN, STBP, Attack, Poisson, SNNClassifier, seeded
+from snn_lightning.errors import load
 from snn_lightning.objectives import (
     HIRESNN,
     MART,
@@ -416,7 +416,7 @@ def test_rat_pulls_as_hard_as_their_script() -> None:
     expected = (1 + 5e-4) * w - 5e-4 * w @ w.T @ w
     torch.testing.assert_close(conv.weight.detach().flatten(1), expected, rtol=1e-12, atol=1e-14)
     path = ROOT / "configs" / "adversarial" / "rat.yaml"
-    declared = yaml.safe_load(path.read_text())["model"]["objective"]["init_args"]
+    declared = load(path.read_text())["model"]["objective"]["init_args"]
     assert declared["beta"] == RAT().beta
 
 
@@ -588,7 +588,7 @@ OVERLAYS = sorted((ROOT / "configs" / "adversarial").glob("*.yaml"))
 def test_every_overlay_makes_an_objective_that_trains(overlay: Path) -> None:
     parser = ArgumentParser()
     parser.add_argument("--objective", type=Objective)
-    config = yaml.safe_load(overlay.read_text())["model"]["objective"]
+    config = load(overlay.read_text())["model"]["objective"]
     row = parser.instantiate_classes(parser.parse_object({"objective": config})).objective
     snn, images, labels = training_snn()
     assert step(row, snn, images, labels).any()

@@ -46,14 +46,11 @@ def false_sense(found: Sequence[Entry], worst_case: Row | None = None) -> Line:
         rivals = [entry for entry in within if entry.cell.gradient not in plain]
         if rivals and all(entry.complete for entry in within):
             gaps.append(_gap(own, rivals, names))
-        elif rivals:
-            gap = _gap_in_turn(found, own, rivals, names)
-            gaps += [gap] if gap else []
-        else:
+        elif not rivals and all(entry.complete for entry in own[:1]):
             left = own[0].row["clean_correct"] - sum(union(own))
             alone.append((left, own[0].row["n"]))
     if not gaps and not alone and plain:
-        says = "STBP was not asked before the other estimators, one attack after the other."
+        says = "One attack after the other, STBP was not asked about all images: --table true does."
         return line(CHECK, "skipped", says)
     if not gaps and not alone:
         return line(CHECK, "skipped", "STBP is not in the set, so nobody is told what it says.")
@@ -82,26 +79,6 @@ def _gap(
             seen[name] = Paired.of(union(of_one), broken).first
     pair = Paired.of(by_rivals, broken)  # broken by the others alone is robust for STBP alone
     return Gap(right - sum(broken), right - sum(by_rivals), pair, seen)
-
-
-def _gap_in_turn(
-    found: Sequence[Entry],
-    own: Sequence[Entry],
-    rivals: Sequence[Entry],
-    names: Mapping[str, GradientEstimator],
-) -> Gap | None:
-    """None where no rival came after the last attack with STBP."""
-    asked = 1 + max(i for i, entry in enumerate(found) if any(entry is x for x in own))
-    later = [entry for entry in found[asked:] if any(entry is x for x in rivals)]
-    if not later:
-        return None
-    left = own[0].row["clean_correct"] - sum(union(found[:asked]))
-    seen = {}
-    for name, gradient in names.items():
-        if of_one := [entry for entry in later if entry.cell.gradient == gradient]:
-            seen[name] = sum(union(of_one))
-    broken = sum(union(later))
-    return Gap(left, left - broken, Paired(broken, 0, own[0].row["n"]), seen)
 
 
 def _line(gap: Gap, worst_case: Row | None) -> Line:
