@@ -59,7 +59,7 @@ def size(device: str | None, smoke: bool) -> Size:
     if smoke:
         return Size(device, 1 / 32, 2, (2,), 1, 64, 2**16, (2, 512), 8, 8, 1, ())
     if device == "cpu":
-        return Size("cpu", 0.25, 8, (4, 16), 3, 2048, 2**27, (4, 65536), 32, 640, 10, ("default",))
+        return Size("cpu", 0.25, 8, (4, 16), 3, 1024, 2**27, (4, 65536), 32, 640, 10, ("default",))
     modes = ("default", "reduce-overhead", "max-autotune-no-cudagraphs")
     return Size(device, 1, 8, (16, 64, 256), 10, 8192, 2**31, (64, 65536), 512, None, 10, modes)
 
