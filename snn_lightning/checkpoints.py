@@ -39,6 +39,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         size = sum(entry.file_size for entry in entries)
         if size > os.path.getsize(path) or any(entry.compress_type for entry in entries):
             raise ValueError("it would unpack to more than it is, which torch never writes")
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():  # torch reads on over flipped bits
+                raise ValueError(f"its part {damaged!r} is damaged")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as problem:  # its own text tells how to let the code run
         named = re.search(r"GLOBAL ([\w.]+)", str(problem))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -51,8 +53,12 @@ class Store:
     def examples(self, task: str) -> Mapping[str, Tensor]:
         kept: dict[str, Tensor] = {}
         for path in sorted(self._place(task).glob("*.npz")):
-            with np.load(path, allow_pickle=False) as file:
-                kept |= {key: torch.from_numpy(file[key]) for key in file.files}
+            try:
+                with np.load(path, allow_pickle=False) as file:
+                    kept |= {key: torch.from_numpy(file[key]) for key in file.files}
+            except (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile):
+                warnings.warn(f"{path} is damaged: its images are not shown", stacklevel=2)
+                path.unlink(missing_ok=True)
         return kept
 
     def _place(self, task: str) -> Path:
@@ -63,10 +69,10 @@ class Store:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["digest"] != _digest(content["verdicts"]):
                 raise ValueError("its digest does not fit")
-            found = {key: Verdict(*x) for key, x in json.loads(content["verdicts"]).items()}
+            found = {key: _verdict(*x) for key, x in json.loads(content["verdicts"]).items()}
         except FileNotFoundError:  # another process has just deleted it
             return {}
-        except (ValueError, KeyError, TypeError) as problem:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as problem:
             warnings.warn(
                 f"{path} is damaged ({problem}): its images are attacked again", stacklevel=2
             )
@@ -74,6 +80,16 @@ class Store:
             return {}
         self.seen.add(path)
         return found
+
+
+def _verdict(predicted: object, size: object, seconds: object) -> Verdict:
+    """Raises ValueError where that is no verdict."""
+    if type(predicted) is not int or predicted < 0:
+        raise ValueError(f"{predicted!r} is no class")
+    for value in (size, seconds):
+        if not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise ValueError(f"{value!r} is no size and no time")
+    return Verdict(predicted, size, seconds)  # type: ignore[arg-type]
 
 
 def _digest(text: str) -> str:

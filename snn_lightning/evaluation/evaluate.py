@@ -130,6 +130,8 @@ def evaluate(
     """
     if len(labels) != len(images) or not len(images):
         raise ValueError(f"{len(labels)} labels do not fit {len(images)} images")
+    if draws < 1 or batch_size < 1:
+        raise ValueError(f"draws and batch_size must be >= 1, not {draws} and {batch_size}")
     if not (images.min() >= 0 and images.max() <= 1):
         raise ValueError("images must lie in [0, 1]: normalise inside the model")
     if any(isinstance(gradient, Searched) for gradient in gradients or ()):
@@ -142,6 +144,9 @@ def evaluate(
     engine = Engine(data, Memory(), seed, draws, batch_size)
     tasks = [Task(cell.label, cell, model) for cell in cells]
     with torch.inference_mode(False), torch.no_grad():
+        classes = model(images[:1]).shape[-1]
+        if labels.min() < 0 or labels.max() >= classes:
+            raise ValueError(f"labels must lie in [0, {classes}), the classes of the model")
         found = sequence.judge_clean(engine, Task("clean", None, model))
         columns = sequence.attack(engine, tasks, found.correct, table)
     worst, rows = counts.worst_case(columns), [counts.cell_results(column) for column in columns]

@@ -89,6 +89,8 @@ def grid(
         raise ValueError("an evaluation needs at least one attack, one gradient and one extension")
     if len(set(extensions)) < len(extensions) or min(extensions) < 1:
         raise ValueError(f"extensions must be different and >= 1, not {list(extensions)}")
+    if any(attack.targeted for attack in attacks):
+        raise ValueError("a targeted attack needs labels to reach: an evaluation has the true ones")
     own = [gradient for gradient in gradients if gradient is not None]
     names = dict(zip(own, labels(own), strict=True))
     cells = []

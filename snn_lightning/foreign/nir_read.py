@@ -177,7 +177,8 @@ def _one(array: Any, name: str) -> float:
 
 
 def _key(name: str) -> str:
-    return f"node_{name.replace('.', '_')}"
+    """A module's name for any node's, different for different ones."""
+    return f"node_{name.replace('_', '__').replace('.', '_dot_')}"
 
 
 def _sum(found: dict[str, Tensor], names: list[str]) -> Tensor:

@@ -48,6 +48,25 @@ def test_a_damaged_file_is_named_and_its_images_are_attacked_again(
     assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    "wrong", [[-3, 0.0, 0.0], ["seven", 0.0, 0.0], [1, -1.0, 0.0], [True, 0, 0]]
+)
+def test_what_is_no_verdict_is_not_taken(tmp_path: Path, wrong: list[object]) -> None:
+    Store(tmp_path).write("task", {"a1": Verdict(*wrong)}, {})  # type: ignore[arg-type]
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert Store(tmp_path).read("task") == {}
+
+
+def test_a_damaged_picture_costs_a_picture(tmp_path: Path) -> None:
+    Store(tmp_path).write("task", FOUND, {"a1": torch.rand(1, 4, 4)})
+    (path,) = (tmp_path / "task").glob("*.npz")
+    for content in (b"", b"text", path.read_bytes()[:40]):
+        path.write_bytes(content)
+        with pytest.warns(UserWarning, match="not shown"):
+            assert Store(tmp_path).examples("task") == {}
+        assert len(Store(tmp_path).read("task")) == 2
+
+
 def test_nan_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         Store(tmp_path).write("task", {"a": Verdict(0, float("nan"), 0.0)}, {})

@@ -387,6 +387,14 @@ def test_evaluate_refuses_what_does_not_fit() -> None:
         evaluate(snn, images, labels[:3])
     with pytest.raises(ValueError, match="lie in"):
         evaluate(snn, images + 1, labels)
+    with pytest.raises(ValueError, match="lie in"):
+        evaluate(snn, torch.full_like(images, torch.nan), labels)
+    with pytest.raises(ValueError, match="classes of the model"):
+        evaluate(snn, images, labels + 4)
+    with pytest.raises(ValueError, match="draws and batch_size"):
+        evaluate(snn, images, labels, batch_size=0)
+    with pytest.raises(ValueError, match="true ones"):  # it would find every network robust
+        evaluate(snn, images, labels, [PGD(targeted=True)], [STBP()])
     with pytest.raises(ValueError, match="searched on other images"):
         evaluate(snn, images, labels, [PGD()], [Searched()])
     with pytest.raises(ValueError, match="go with attacks of your own"):
