@@ -45,6 +45,15 @@ def require_fit(snn: SNN, data: Any) -> None:
         rank_zero_warn(text)
 
 
+def warn_of_silence(rates: Mapping[str, float]) -> None:
+    """Name the layers whose firing rate is 0: the network's answer is the same for all images."""
+    if silent := [name for name, rate in rates.items() if rate == 0]:
+        rank_zero_warn(
+            f"nothing fires in {len(silent)} of {len(rates)} layers ({', '.join(silent)}): what "
+            "follows does not depend on the images; lower the neurons' threshold?"
+        )
+
+
 def require_supported(trainer: L.Trainer) -> None:
     """Raise ValueError for a trainer's precision or strategy that a spiking network cannot take."""
     precision, strategy = str(trainer.precision), trainer.strategy

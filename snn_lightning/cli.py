@@ -180,9 +180,11 @@ class CLI(LightningCLI):
         return [files, WandbLogger(files, name=name, project=project, id=run_id)]
 
     def before_instantiate_classes(self) -> None:
-        trained = self.subcommand in ("attack", "convert", "export")
-        if trained and not self._get(self.config, "ckpt_path"):
+        if self.subcommand == "fit" or self._get(self.config, "ckpt_path"):
+            return
+        if self.subcommand not in ("test", "validate"):
             raise ValueError(f"{self.subcommand} needs a trained model: --ckpt_path X.ckpt")
+        rank_zero_warn("no --ckpt_path is given: what is measured is an untrained network")
 
     def _attack_digest(self) -> str:
         """Of the settings of an attack and the weights of all checkpoints that it names."""

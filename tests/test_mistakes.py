@@ -94,6 +94,9 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a value of a curve twice": (
         [*ATTACK, "--curves", "{eps: [0.1, 0.1]}"], "curves.eps has a value twice"
     ),
+    "a curve of no attack": (
+        [*ATTACK, "--curves", "{steps: [1, 2]}"], "curves.steps: none of the attacks has steps"
+    ),
     "convert --batches 0": (["convert", *GOOD, "--batches", "0"], "batches must be at least 1"),
     "convert --timesteps 0": (["convert", *GOOD, "--timesteps", "0"], "timesteps must be at leas"),
     "a W&B project that is refused": (fit("--project", "a/b"), "Invalid project name 'a/b'"),
@@ -188,6 +191,20 @@ def test_a_network_in_which_nothing_fires_is_warned_of_by_layer(here: Path, tmp_
     assert "nothing fires in 10 of 10 layers (stages.0.neuron, stages.1.neuron" in silenced
     lively = run("--model.network.init_args.neuron.init_args.threshold", "1e-3")
     assert "nothing fires" not in lively
+
+
+def test_what_measures_nothing_says_so(tmp_path: Path) -> None:
+    nothing = ["test", *QUICKER, "--trainer.limit_test_batches", "0"]
+    found = warned(forked(*nothing, folder=tmp_path, before=quiet))
+    assert "what is measured is an untrained network" in found
+    assert "nothing was measured: there are no batches" in found
+
+
+def test_attacks_on_a_silent_network_name_its_layers(here: Path, tmp_path: Path) -> None:
+    silent = ["--model.network.init_args.neuron.init_args.threshold", "1e9", "--samples", "2"]
+    command = [argument.replace(HERE, str(here)) for argument in ATTACK]
+    found = warned(forked(*command, *silent, folder=tmp_path, before=quiet))
+    assert "nothing fires in 10 of 10 layers (stages.0.neuron, stages.1.neuron" in found
 
 
 def test_more_outputs_than_classes_may_be_meant(tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from snn_lightning.attacks import FGSM, PGD, Attack
 from snn_lightning.callbacks.evaluation import Evaluation
+from snn_lightning.checks import warn_of_silence
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.evaluation.grid import Cell, grid
 from snn_lightning.evaluation.width import WidthSearch, searched
@@ -208,9 +208,5 @@ class FiringRates(Evaluation):
             name: float(self.reduce(total, reduce_op="sum")) / samples
             for name, total in self.sums.items()
         }
-        if silent := [name for name, rate in rates.items() if rate == 0]:
-            rank_zero_warn(
-                f"nothing fires in {len(silent)} of {len(rates)} layers ({', '.join(silent)}): "
-                "what follows does not depend on the images; lower the neurons' threshold?"
-            )
+        warn_of_silence(rates)
         return {f"rate/{name}": rate for name, rate in rates.items()}, rates

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from rich.console import Console
 from rich.table import Table
 
@@ -56,6 +56,11 @@ class RunReport(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._report(trainer, "test")
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        loops = {"test": trainer.num_test_batches, "validate": trainer.num_val_batches}
+        if stage in loops and not sum(loops[stage]):
+            rank_zero_warn("nothing was measured: there are no batches (trainer.limit_*_batches?)")
 
     @rank_zero_only
     def _report(self, trainer: Trainer, stage: str) -> None:

@@ -83,6 +83,8 @@ def points(
         if curve not in ("attacks", "gradients") and len(set(values)) < len(values):  # type: ignore
             raise ValueError(f"curves.{curve} has a value twice: {values}")
     for curve in ("eps", "steps", "restarts"):
+        if curves.get(curve) and not any(hasattr(inner(cell.attack), curve) for cell in lines):
+            raise ValueError(f"curves.{curve}: none of the attacks has {curve}")
         for cell in lines:
             if hasattr(inner(cell.attack), curve):
                 for x in cast(list[float], curves.get(curve, [])):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
+import torch
 from lightning.fabric import Fabric
 from lightning.pytorch import Callback
 from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator
@@ -15,7 +16,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 
 from snn_lightning.attacks import Attack
 from snn_lightning.checkpoints import load_checkpoint
-from snn_lightning.checks import require_fit
+from snn_lightning.checks import require_fit, warn_of_silence
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.commands.attack import Settings, attack
 from snn_lightning.commands.plan import Curves
@@ -143,6 +144,9 @@ class Trainer(L.Trainer):
         fabric.barrier()
         datamodule.setup("test")
         require_fit(model.snn, datamodule)
+        images = datamodule.splits["test"][torch.arange(min(8, len(datamodule.splits["test"])))][0]
+        _, rates = model.snn.firing_rates(images.float() / 255)
+        warn_of_silence({name: float(rate.float().mean()) for name, rate in rates.items()})
         bar = any(isinstance(callback, ProgressBar) for callback in self.callbacks)
         store = Path(target).parent / "attack-shards"
         outcome = attack(
