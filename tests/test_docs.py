@@ -33,3 +33,16 @@ def test_one_more_of_each_kind_works_from_yaml(
     found = json.loads((tmp_path / "runs/mine/version_0/results.json").read_text())
     assert set(found["attacks"]) == {"TwoSteps/STBP", "TwoSteps/Active"}
     assert found["clean_acc"] > 0.9
+
+
+def test_every_file_that_a_page_names_is_there() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    named = {
+        name
+        for page in pages
+        for name in re.findall(r"\b((?:[a-z_]+/)+[a-z_0-9]+\.(?:py|c|md|yaml))\b", page.read_text())
+    }
+    assert len(named) > 20
+    places = (ROOT, ROOT / "snn_lightning", ROOT / "docs")
+    gone = {name for name in named if not any((place / name).is_file() for place in places)}
+    assert not gone

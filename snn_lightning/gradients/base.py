@@ -21,7 +21,7 @@ from snn_lightning.simulation import Simulation, simulate
 class GradientEstimator(Simulation):
     """A simulation of the spiking network with a gradient of its own.
 
-    Its logits are those of every other estimator, to the last bit.
+    Its logits are those of every other estimator, to the last bit (but `RateReuse`'s in a search).
     """
 
     @property
