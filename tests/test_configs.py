@@ -92,7 +92,7 @@ def test_corrupt_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_pixels_are_written_in_their_unit() -> None:
     found = load("eps: 8/255\nradii: [0/255, {x: 2.55/255}]\nname: a/255\nroot: 8/25")
     assert found == {
-        "eps": 8 / 255, "radii": [0.0, {"x": 0.01}], "name": "a/255", "root": "8/25"
+        "eps": 8 / 255, "radii": [0.0, {"x": 2.55 / 255}], "name": "a/255", "root": "8/25"
     }  # fmt: skip
     for path in (ROOT / "configs").rglob("*.yaml"):
         if "dvs" not in path.name:  # its unit is a count

@@ -27,7 +27,7 @@ def test_one_more_of_each_kind_works_from_yaml(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setenv("SNN_LIGHTNING_TRACEBACK", "1")
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
     main(["fit", "--config", "mine.yaml", "--trainer.enable_progress_bar", "false",
           "--trainer.accelerator", "cpu"])  # fmt: skip
     found = json.loads((tmp_path / "runs/mine/version_0/results.json").read_text())

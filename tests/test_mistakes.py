@@ -43,7 +43,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         fit("--model.network", "VGG12"), "model.network: 'VGG12' does not fit there; did you mean"
     ),
     "another kind of class": (
-        fit("--model.encoder", "VGG11"), "'VGG11' does not fit there: choose one of Direct, Poi"
+        fit("--model.encoder", "VGG11"), "'VGG11' does not fit there: choose one of Direct"
     ),
     "a mistyped argument of a class": (
         fit("--model.network.init_args.widht", "2"), "VGG11: there is no 'widht'; did you mean 'wi"

@@ -898,7 +898,9 @@ def test_dvs_bad_arguments(arguments: dict[str, Any], message: str) -> None:
         CIFAR10DVS(**arguments)
 
 
-def test_nodes_that_share_a_folder_unpack_it_once(tmp_path: Path) -> None:
+def test_nodes_that_share_a_folder_unpack_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The second one waits, and does not take the half that lies there for the whole."""
     unpacked = []
 
@@ -908,12 +910,12 @@ def test_nodes_that_share_a_folder_unpack_it_once(tmp_path: Path) -> None:
         test_list: tuple = ()
         meta = {"filename": "third", "md5": None}  # noqa: RUF012
 
-        def __init__(self, root: str, download: bool) -> None:
-            unpacked.append(root)
-            (Path(root) / "batches").mkdir(exist_ok=True)
-            for name in ("first", "second", "third"):
-                time.sleep(0.1)
-                (Path(root) / "batches" / name).touch()
+    def unpack(url: str, root: str, *_: Any, **__: Any) -> None:
+        unpacked.append(root)
+        (Path(root) / "batches").mkdir(exist_ok=True)
+        for name in ("first", "second", "third"):
+            time.sleep(0.1)
+            (Path(root) / "batches" / name).touch()
 
     class Shared(CIFAR10):
         def _torchvision(self) -> Any:
@@ -922,6 +924,7 @@ def test_nodes_that_share_a_folder_unpack_it_once(tmp_path: Path) -> None:
     def prepare() -> None:
         Shared(str(tmp_path / "data"), check_integrity=False).prepare_data()
 
+    monkeypatch.setattr("torchvision.datasets.utils.download_and_extract_archive", unpack)
     with ThreadPoolExecutor(3) as nodes:
         for node in [nodes.submit(prepare) for _ in range(3)]:
             node.result()

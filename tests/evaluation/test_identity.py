@@ -92,11 +92,11 @@ def test_a_digest_sees_functions_hidden_tensors_and_the_source_of_others() -> No
 
 def test_an_attack_of_ones_own_is_known_by_its_source(tmp_path: Path) -> None:
     def edited(text: str) -> str:
-        sys.modules.pop("mine", None)
+        sys.modules.pop("of_ones_own", None)
         linecache.clearcache()
         importlib.invalidate_caches()
-        (tmp_path / "mine.py").write_text(text)
-        return settings_digest(importlib.import_module("mine").Mine())
+        (tmp_path / "of_ones_own.py").write_text(text)
+        return settings_digest(importlib.import_module("of_ones_own").Mine())
 
     head = (
         "from dataclasses import dataclass\nfrom snn_lightning import PGD\n\n\n"
