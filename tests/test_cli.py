@@ -10,6 +10,7 @@ import platform
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,12 @@ def test_a_run_leaves_everything_it_promises(trained: tuple[Path, str]) -> None:
         assert word in printed
     offline = re.search(r"wandb sync (\S+)", printed)
     assert offline
-    assert list((folder.parents[2] / offline[1]).glob("*.wandb"))
+    written = folder.parents[2] / offline[1]
+    for _ in range(60):  # a process of W&B's own writes it
+        if list(written.glob("*.wandb")):
+            break
+        time.sleep(0.5)
+    assert list(written.glob("*.wandb")), sorted(written.parent.glob("*"))
 
 
 def test_a_checkpoint_is_all_that_test_needs(

@@ -64,9 +64,11 @@ def train(folder: str, processes: int, crop_padding: int) -> None:
 def test_two_processes_draw_apart_and_train_as_one(tmp_path: Path) -> None:
     runs = [(2, 4), (2, 0), (1, 4)]  # processes, pixels; the first two fork, before any thread
     code = f"import sys, test_processes as t; [t.train(sys.argv[1], *run) for run in {runs}]"
+    # a seed that a test before left in the environment would reseed the forked processes alone
+    environment = {key: value for key, value in os.environ.items() if key != "PL_GLOBAL_SEED"}
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=170,
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=Path(__file__).parent, check=False,
+        env={**environment, "OMP_NUM_THREADS": "1"}, cwd=Path(__file__).parent, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     first, second, one = (

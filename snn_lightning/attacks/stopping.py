@@ -25,7 +25,7 @@ class UntilBroken(Attack):
     targeted attack: takes for the target), and misclassifies again without a gradient: random input
     is drawn afresh there, and rates that were estimated (`RateReuse`) are simulated. From then on
     the view is no longer asked about it, and a search ends when no image is left; those that remain
-    get what the attack would give them without this (of a `per_sample` estimator). The caller judges
+    get what the attack would give them without this, of a `per_sample` estimator. The caller judges
     all of them on the model.
 
     At most the passes of the attack, and a forward pass for each break.
