@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import snn_lightning.provenance as provenance
-from snn_lightning.commands.attack import exact
+from snn_lightning.commands.fabric import exact
 from snn_lightning.provenance import arithmetic
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

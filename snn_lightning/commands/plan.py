@@ -1,135 +1,83 @@
-"""What is to be computed: the cells of the declared set, and the points of the curves."""
+"""What `attack` is going to compute: every cell and every point of a curve, before any work."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypedDict, cast
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from lightning.fabric import Fabric
 from torch import nn
 
-from snn_lightning.attacks import Attack, UntilBroken
-from snn_lightning.commands.models import load_snn
-from snn_lightning.evaluation.engine import Task
-from snn_lightning.evaluation.grid import Cell, inner
-from snn_lightning.evaluation.identity import code_digest, digest, module_digest, settings_digest
-from snn_lightning.gradients import GradientEstimator
+from snn_lightning.commands.curves import Point, points
+from snn_lightning.commands.fabric import exact
+from snn_lightning.commands.images import with_widths
+from snn_lightning.commands.models import load_snn, require_fit
+from snn_lightning.commands.settings import Settings
+from snn_lightning.commands.tasks import Tasks
+from snn_lightning.data import DataModule
+from snn_lightning.evaluation.grid import Cell
+from snn_lightning.evaluation.width import WidthSearch
+from snn_lightning.provenance import arithmetic
 from snn_lightning.snn import SNN
 
 
-class Curves(TypedDict, total=False):
-    """Which curves to draw, and the values along each; every key may be left out.
+@dataclass(frozen=True)
+class Plan:
+    """The models, and all that is attacked on them.
 
     Args:
-        eps: radii; an attack's step_size keeps its share of eps.
-        steps, restarts: of the attacks that have them.
-        timesteps: T at which the model is attacked and judged.
-        leak: checkpoints of models that differ in their neurons' leak.
-        attacks, gradients: one line each; left out: those of the declared set.
+        settings: what was asked for.
+        precision: of the fabric, by name.
+        arithmetic: how numbers are rounded here.
+        snn: the model.
+        substitute: another one to craft on; None: white box alone.
+        cells: of the set, every searched width found.
+        curves: the points of the curves.
+        tasks: cells -> tasks.
+        searches: for a width, by the labels of cells.
     """
 
-    eps: list[float]
-    steps: list[int]
-    restarts: list[int]
-    timesteps: list[int]
-    leak: list[str]
-    attacks: list[Attack]
-    gradients: list[GradientEstimator]
+    settings: Settings
+    precision: str
+    arithmetic: dict[str, Any]
+    snn: SNN
+    substitute: SNN | None
+    cells: Sequence[Cell]
+    curves: Sequence[Point]
+    tasks: Tasks
+    searches: dict[str, WidthSearch]
 
 
-class Tasks:
-    """(cell, target) -> task. `settings` are what all their results depend on, as plain values."""
+def make_plan(
+    fabric: Fabric, snn: SNN, data: DataModule, settings: Settings, *, precision: str
+) -> Plan:
+    """Load the other models, search the widths, and refuse what cannot be done.
 
-    def __init__(self, *settings: object) -> None:
-        self.settings = digest(code_digest(), torch.__version__, *settings)
-        self.models: dict[int, tuple[nn.Module, str]] = {}
-
-    def __call__(self, cell: Cell | None, target: nn.Module, *settings: object) -> Task:
-        """The task of a cell, or of the clean verdict; `settings`: what it depends on besides."""
-        parts: list[object] = [self._model(target), *settings]
-        if cell is not None:
-            substitute = None if cell.substitute is None else self._model(cell.substitute)
-            gradient = settings_digest(cell.gradient) if cell.attack.uses_gradient else None
-            parts += [substitute, settings_digest(cell.attack), gradient, cell.extension]
-        return Task(digest(self.settings, *parts), cell, target)
-
-    def _model(self, model: nn.Module) -> str:
-        if id(model) not in self.models:  # the model is kept, so that its id stays its own
-            self.models[id(model)] = model, module_digest(model)
-        return self.models[id(model)][1]
-
-
-@dataclass(frozen=True)
-class Point:
-    """A task at the place `x` of the line `label` of a curve."""
-
-    curve: str
-    label: str
-    x: float
-    task: Task
-
-
-def points(
-    snn: SNN, curves: Curves, lines: Sequence[Cell], tasks: Tasks, trusted: bool = False
-) -> list[Point]:
-    """Every point of the curves, white box, curve by curve and line by line.
-
-    `trusted`: the checkpoints of `curves.leak`, as of `load_snn`.
+    Raises:
+        ValueError: a model that does not fit the data, a time extension of frames, an empty curve.
     """
-    found = []
-    for curve, values in curves.items():
-        if curve not in ("attacks", "gradients") and len(set(values)) < len(values):  # type: ignore
-            raise ValueError(f"curves.{curve} has a value twice: {values}")
-    for curve in ("eps", "steps", "restarts"):
-        if curves.get(curve) and not any(hasattr(inner(cell.attack), curve) for cell in lines):
-            raise ValueError(f"curves.{curve}: none of the attacks has {curve}")
-        for cell in lines:
-            if hasattr(inner(cell.attack), curve):
-                for x in cast(list[float], curves.get(curve, [])):
-                    changed = replace(cell, attack=_with(cell.attack, curve, x))
-                    found.append(Point(curve, cell.label, x, tasks(changed, snn)))
-    others = [load_snn(path, trusted) for path in curves.get("leak", [])]
-    targets = {
-        "timesteps": [(float(t), at_timesteps(snn, t)) for t in curves.get("timesteps", [])],
-        "leak": [(leak(other), other) for other in others],
-    }
-    device = next(snn.parameters()).device
-    for curve, models in targets.items():
-        for cell in lines:
-            for x, target in models:
-                found.append(Point(curve, cell.label, x, tasks(cell, target.to(device))))
-    return found
-
-
-def _with(attack: Attack, name: str, value: Any) -> Attack:
-    if isinstance(attack, UntilBroken):
-        return UntilBroken(_with(attack.attack, name, value))
-    changes = {name: value}
-    step_size = getattr(attack, "step_size", None)
-    if name == "eps" and step_size is not None and value > 0:
-        changes["step_size"] = step_size * value / attack.eps if attack.eps else step_size
-    return replace(attack, **changes)
-
-
-def at_timesteps(snn: SNN, timesteps: int) -> SNN:
-    """A view over another number of time steps. Raises ValueError where the input fixes it."""
-    if not hasattr(snn.encoder, "timesteps"):
-        raise ValueError(
-            f"{type(snn.encoder).__name__}: the recording fixes the time steps, so there is no "
-            "curve over them"
-        )
-    if timesteps < 1:
-        raise ValueError(f"curves.timesteps must be >= 1, not {timesteps}")
-    encoder = copy.copy(snn.encoder)  # its buffers are shared
-    encoder.timesteps = timesteps  # type: ignore[assignment]
-    return snn.replace(encoder=encoder)
-
-
-def leak(snn: SNN) -> float:
-    """Of the model's neurons."""
-    found = {getattr(neuron, "leak", None) for neuron in snn.network.neurons().values()}
-    if len(found) != 1 or None in found:
-        raise ValueError("a curve over the leak needs networks whose neurons share one")
-    return float(found.pop())  # type: ignore[arg-type]
+    trusted, other = settings.trust_checkpoint, None
+    if settings.substitute is not None:
+        other = load_snn(settings.substitute, trusted).to(fabric.device)
+    with torch.no_grad(), fabric.autocast(), exact(settings.exact):
+        rounding = arithmetic(fabric.device)
+        cells, searches = with_widths(settings.cells(snn, other), snn, data, settings.seed)
+        lines, of_lines = with_widths(settings.lines(cells), snn, data, settings.seed)
+    for cell in cells:
+        cell.view(snn)  # refuses a time extension of frames before any work
+    # Not the kernel: all of them fire alike, and their gradients agree to rounding.
+    alike = {key: value for key, value in rounding.items() if key != "kernel"}
+    tasks = Tasks(settings.seed, settings.draws, precision, alike)
+    curves = points(snn, settings.curves, lines, tasks, trusted)
+    others: list[tuple[str, nn.Module]] = []
+    if other is not None:
+        others.append((f"the substitute {settings.substitute!r}", other))
+    others += [("a model of curves.leak", x.task.target) for x in curves if x.curve == "leak"]
+    zeros = torch.zeros(1, *data.image_shape, device=fabric.device)
+    for name, model in others:
+        require_fit(name, model, zeros, data.num_classes)
+    return Plan(
+        settings, precision, rounding, snn, other, cells, curves, tasks, searches | of_lines
+    )

@@ -8,7 +8,6 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-from lightning.fabric import Fabric
 from lightning.pytorch import Callback
 from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator
 from lightning.pytorch.callbacks import ProgressBar
@@ -18,8 +17,10 @@ from snn_lightning.attacks import Attack
 from snn_lightning.checkpoints import load_checkpoint
 from snn_lightning.checks import require_fit, warn_of_silence
 from snn_lightning.classifier import SNNClassifier
-from snn_lightning.commands.attack import Settings, attack
-from snn_lightning.commands.plan import Curves
+from snn_lightning.commands.attack import attack
+from snn_lightning.commands.curves import Curves
+from snn_lightning.commands.fabric import fabric_of
+from snn_lightning.commands.settings import Settings
 from snn_lightning.conversion import Calibration
 from snn_lightning.data import DataModule
 from snn_lightning.data.base import at_least
@@ -128,7 +129,7 @@ class Trainer(L.Trainer):
         )
         if not isinstance(datamodule, DataModule):
             raise ValueError("attack needs a data module of snn_lightning.data")
-        fabric = _fabric(self)
+        fabric = fabric_of(self)
         fabric.launch()
         log_dir = self.log_dir if self.loggers else None  # broadcast: every rank must ask
         target = folder or log_dir
@@ -148,10 +149,11 @@ class Trainer(L.Trainer):
         _, rates = model.snn.firing_rates(images.float() / 255)
         warn_of_silence({name: float(rate.float().mean()) for name, rate in rates.items()})
         bar = any(isinstance(callback, ProgressBar) for callback in self.callbacks)
-        store = Path(target).parent / "attack-shards"
         outcome = attack(
-            fabric, model.snn.eval(), datamodule, settings, store, str(self.precision), bar
-        )
+            fabric, model.snn.eval(), datamodule, settings,
+            store=Path(target).parent / "attack-shards",
+            precision=str(self.precision), progress=bar,
+        )  # fmt: skip
         if outcome is not None:
             outcome.results["config"]["checkpoint"] = ckpt_path
             drawn = write_report(Path(target), **vars(outcome))
@@ -207,7 +209,7 @@ class Trainer(L.Trainer):
             calibration,
             batches,
             steps,
-            _fabric(self).device,
+            fabric_of(self).device,
         )
 
     def export(
@@ -237,15 +239,3 @@ class Trainer(L.Trainer):
         if semantics is None:
             raise ValueError("export needs the reader: --semantics snntorch, norse or spikingjelly")
         export_checkpoint(model, datamodule, ckpt_path, Path(output), semantics)
-
-
-def _fabric(trainer: Trainer) -> Fabric:
-    """The same devices, processes and precision, for what is no training."""
-    cuda = trainer.strategy.root_device.type == "cuda"
-    return Fabric(
-        accelerator=trainer.accelerator.name(),
-        devices=trainer.device_ids if cuda else trainer.num_devices,
-        num_nodes=trainer.num_nodes,
-        strategy="ddp" if trainer.world_size > 1 else "auto",
-        precision=trainer.precision,
-    )

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from snn_lightning.evaluation.counts import Column
 from snn_lightning.evaluation.engine import Engine, Task, per_sample
 
 
-@dataclass(frozen=True)
-class Found:
-    """What an evaluation found.
+class Clean(NamedTuple):
+    """The model on the images before any attack.
 
-    Args:
-        clean: the class that the model gives each image before any attack.
-        correct: the rows for which that is their label.
-        columns: of each cell, in order.
+    predicted: the class that it gives each image. correct: the rows for which that is the label.
     """
 
-    clean: list[int]
+    predicted: list[int]
     correct: list[int]
-    columns: list[Column]
 
 
-def judge_clean(engine: Engine, task: Task) -> Found:
-    """The model on the images as they are; no columns yet."""
+def judge_clean(engine: Engine, task: Task) -> Clean:
+    """Ask the model about the images as they are."""
     labels = engine.images.labels
     verdicts = engine.verdicts(task, range(len(labels)))
-    clean = [verdicts[row].predicted for row in range(len(labels))]
-    return Found(clean, [row for row, y in enumerate(labels) if clean[row] == y], [])
+    predicted = [verdicts[row].predicted for row in range(len(labels))]
+    return Clean(predicted, [row for row, y in enumerate(labels) if predicted[row] == y])
 
 
 def attack(

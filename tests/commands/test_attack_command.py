@@ -16,7 +16,7 @@ import yaml
 
 from snn_lightning import STBP, Triangle
 from snn_lightning.cli import main
-from snn_lightning.commands import attack as attack_command
+from snn_lightning.commands import plan as attack_plan
 
 TINY: dict[str, Any] = {
     "seed_everything": 1,
@@ -153,7 +153,7 @@ def test_fewer_samples_share_the_work_but_another_device_class_does_not(
     config = json.loads((folder_of(reference) / "results.json").read_text())["config"]
     for changes, tasks in (({"kernel": "other"}, 0), ({"device": "other"}, TASKS)):
         said = {**config["arithmetic"], **changes}
-        monkeypatch.setattr(attack_command, "arithmetic", lambda _, said=said: said)
+        monkeypatch.setattr(attack_plan, "arithmetic", lambda _, said=said: said)
         main(command(home, runs, "--samples", "4"))
         assert len({path.parent for path in shards(runs)} - done) == tasks
 

@@ -7,7 +7,8 @@ from toys import make_snn
 
 from snn_lightning import FGSM, PGD, RGA, STBP
 from snn_lightning.attacks import Square
-from snn_lightning.commands.plan import Tasks, at_timesteps, leak, points
+from snn_lightning.commands.curves import at_timesteps, leak, points
+from snn_lightning.commands.tasks import Tasks
 from snn_lightning.evaluation.grid import Cell, grid
 
 

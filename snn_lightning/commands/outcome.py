@@ -1,0 +1,144 @@
+"""What `attack` has found, as plain values: results, timing, records, images to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snn_lightning.commands.curves import Point
+from snn_lightning.commands.plan import Plan
+from snn_lightning.evaluation import counts
+from snn_lightning.evaluation.counts import Column
+from snn_lightning.evaluation.engine import Engine, Images, Task
+from snn_lightning.evaluation.grid import bare
+from snn_lightning.evaluation.identity import digest, module_digest
+from snn_lightning.evaluation.sets import missing
+from snn_lightning.evaluation.trust import conclude, trust_report
+from snn_lightning.evaluation.trust.curves import Along
+from snn_lightning.evaluation.trust.entry import Entry
+from snn_lightning.provenance import provenance
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that the report is made of: `results` and `timing` are plain values for JSON.
+
+    Args:
+        results: what was found; it does not depend on when or on how many processes.
+        timing: what does.
+        records: a header, and a row a cell and attacked image.
+        clean, adversarial: images to look at, the latter by cell, each by the image's key.
+    """
+
+    results: dict[str, Any]
+    timing: dict[str, Any]
+    records: list[list[Any]]
+    clean: dict[str, Tensor]
+    adversarial: dict[str, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What the engine has computed.
+
+    Args:
+        clean: the class that the model gives each image before any attack.
+        tasks: of the cells.
+        columns: what each of them did.
+        points: likewise, of the curves.
+    """
+
+    clean: Sequence[int]
+    tasks: Sequence[Task]
+    columns: Sequence[Column]
+    points: Sequence[tuple[Point, Column]]
+
+
+def outcome(engine: Engine, plan: Plan, found: Attacked) -> Outcome:
+    """Count, check, and pick the images that are shown."""
+    origin = provenance()
+    timing = {
+        "date": origin.pop("date"),
+        "processes": engine.team.size,
+        "seconds": {column.cell.label: round(column.seconds, 3) for column in found.columns},
+        "searches": {name: round(x.seconds, 3) for name, x in plan.searches.items()},
+    }
+    results = {**_counted(engine.images, plan, found), "provenance": origin}
+    results["trust"] = _trust(engine.images, plan, found, results)
+    results["conclusion"] = conclude(results["trust"])._asdict()
+    results["searches"] = {name: one.plain() for name, one in plan.searches.items()}
+    records = counts.records(engine.images.keys, found.clean, found.columns)
+    return Outcome(results, timing, records, *_shown(engine, found))
+
+
+def _counted(images: Images, plan: Plan, found: Attacked) -> dict[str, Any]:
+    settings, declared, columns = plan.settings, plan.settings.declared, found.columns
+    other = plan.substitute
+    points = [(p.curve, p.label, p.x, column) for p, column in found.points]
+    return {
+        "set": None if declared is None else {"name": declared.name, "strong": declared.strong},
+        "clean": counts.clean_results(images.labels, columns[0].correct),
+        "worst_case": counts.worst_case(columns),
+        "cells": [counts.cell_results(column) for column in columns],
+        "curves": counts.curve_results(points),
+        "config": {
+            "model_digest": module_digest(plan.snn),
+            "substitute": settings.substitute,
+            "substitute_digest": None if other is None else module_digest(other),
+            "samples": len(images.keys),
+            "images": digest(list(images.keys)),
+            "seed": settings.seed,
+            "draws": settings.draws,
+            "table": settings.table,
+            "precision": plan.precision,
+            "arithmetic": plan.arithmetic,
+            "stop": settings.stop,
+        },
+    }
+
+
+def _trust(images: Images, plan: Plan, found: Attacked, results: dict[str, Any]) -> list[Any]:
+    columns = found.columns
+    return trust_report(
+        plan.snn, *images.batch(range(min(64, len(images.keys)))), results,
+        [bare(column.cell) for column in columns],
+        {column.cell.label: column.flipped for column in columns},
+        _along(found.points, results["curves"]), plan.settings.seed,
+        missing([column.cell for column in columns]),
+    )  # fmt: skip
+
+
+def _along(
+    curves: Sequence[tuple[Point, Column]], rows: dict[str, list[dict[str, Any]]]
+) -> dict[str, list[Along]]:
+    """The points of the curves for the trust report, in the order of their rows."""
+    found: dict[str, list[Along]] = {}
+    for point, column in curves:
+        beside = found.setdefault(point.curve, [])
+        row = {**counts.cell_results(column), **rows[point.curve][len(beside)]}
+        beside.append(Along(point.label, point.x, Entry(bare(column.cell), row, column.flipped)))
+    return found
+
+
+def _shown(
+    engine: Engine, found: Attacked
+) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+    """Clean images by their keys, and adversarial ones of each cell."""
+    images, present = engine.images, set(engine.images.keys)
+    adversarial = {
+        column.cell.label: {
+            key: image
+            for key, image in engine.ledger.examples(task.key).items()
+            if key in present  # a larger sample may have kept others
+        }
+        for column, task in zip(found.columns, found.tasks, strict=True)
+    }
+    keys = {key for kept in adversarial.values() for key in kept}
+    rows = [row for row, key in enumerate(images.keys) if key in keys]
+    originals = images.batch(rows)[0].float().cpu() if rows else torch.zeros(0)
+    clean = {images.keys[row]: image for row, image in zip(rows, originals, strict=True)}
+    return clean, adversarial
