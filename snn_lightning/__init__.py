@@ -1,149 +1,45 @@
 """Train spiking neural networks and find out whether they are secure.
 
-`import snn_lightning` needs torch alone; lightning, torchvision, tonic and wandb are imported by
-the modules that use them (`snn_lightning.classifier`, `.data`, `.callbacks`, `.cli`).
+The public names are those of `snn_lightning.public`, imported when the first of them is used: they
+need torch alone. lightning, torchvision, tonic and wandb are imported by the modules that use them
+(`snn_lightning.classifier`, `.data`, `.callbacks`, `.cli`).
 """
 
 import os
 import signal
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if ("-m", "snn_lightning") in pairwise(sys.orig_argv) or (
     "".join(sys.orig_argv[1:2]).endswith("snn-lightning")
 ):  # Ctrl-C while the program imports
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
-from snn_lightning.attacks import FGSM, L2, PGD, Attack, Linf, Norm
-from snn_lightning.conversion import (
-    Calibration,
-    Maximum,
-    Percentile,
-    Traced,
-    accuracy_over_time,
-    calibrate,
-    conversion_report,
-    convert,
-)
-from snn_lightning.encoders import Direct, Encoder, Frames, Poisson
-from snn_lightning.evaluation.adoption import GradientAudit, audit_gradients
-from snn_lightning.evaluation.evaluate import Evaluation, evaluate
-from snn_lightning.foreign import Adopted, NIRNetwork, adopt, from_nir, to_nir
-from snn_lightning.gradients import (
-    ASSG,
-    BPTR,
-    ENSEMBLE,
-    HART,
-    PDSG,
-    RGA,
-    STBP,
-    Act,
-    GradientEstimator,
-    RateReuse,
-    Searched,
-)
-from snn_lightning.networks import VGG11, VGGDVS, ResNet17, SpikingNetwork
-from snn_lightning.neurons import IF, LIF, QCFS, Analog, ConvertedIF, Neuron, ReLU
-from snn_lightning.objectives import HIRESNN, MART, RAT, TRADES, Adversarial, Natural, Objective
-from snn_lightning.seeding import seeded
-from snn_lightning.simulation import Shuffle
-from snn_lightning.snn import SNN
-from snn_lightning.surrogates import (
-    Arctan,
-    Exponential,
-    PotentialDependent,
-    Rectangle,
-    Sigmoid,
-    StraightThrough,
-    Surrogate,
-    Triangle,
-)
-from snn_lightning.views import evaluation_view
+if TYPE_CHECKING:
+    from snn_lightning.public import *  # noqa: F403
+    from snn_lightning.public import __all__  # noqa: F401
 
 __version__ = "0.2.0"
 
-__all__ = [
-    "ASSG",
-    "BPTR",
-    "ENSEMBLE",
-    "FGSM",
-    "HART",
-    "HIRESNN",
-    "IF",
-    "L2",
-    "LIF",
-    "MART",
-    "PDSG",
-    "PGD",
-    "QCFS",
-    "RAT",
-    "RGA",
-    "SNN",
-    "STBP",
-    "TRADES",
-    "VGG11",
-    "VGGDVS",
-    "Act",
-    "Adopted",
-    "Adversarial",
-    "Analog",
-    "Arctan",
-    "Attack",
-    "AttackSuccessRate",
-    "Calibration",
-    "ConvertedIF",
-    "Direct",
-    "Encoder",
-    "Evaluation",
-    "Exponential",
-    "Frames",
-    "GradientAudit",
-    "GradientEstimator",
-    "Linf",
-    "Maximum",
-    "NIRNetwork",
-    "Natural",
-    "Neuron",
-    "Norm",
-    "Objective",
-    "Percentile",
-    "Poisson",
-    "PotentialDependent",
-    "RateReuse",
-    "ReLU",
-    "Rectangle",
-    "ResNet17",
-    "SNNClassifier",
-    "Searched",
-    "Shuffle",
-    "Sigmoid",
-    "SpikingNetwork",
-    "StraightThrough",
-    "Surrogate",
-    "Traced",
-    "Triangle",
-    "accuracy_over_time",
-    "adopt",
-    "audit_gradients",
-    "calibrate",
-    "conversion_report",
-    "convert",
-    "evaluate",
-    "evaluation_view",
-    "from_nir",
-    "seeded",
-    "to_nir",
-]
+# torchmetrics and lightning are slow to import: the name, and the module that it is in
+_SLOW = {"AttackSuccessRate": "metrics", "SNNClassifier": "classifier"}
 
 
-def __getattr__(name: str) -> Any:  # torchmetrics and lightning are slow to import: on demand
-    if name == "AttackSuccessRate":
-        from snn_lightning.metrics import AttackSuccessRate
+def __getattr__(name: str) -> Any:
+    if name.startswith("_") and name != "__all__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if find_spec(f"{__name__}.{name}"):
+        return import_module(f"{__name__}.{name}")
+    place = import_module(f"{__name__}.{_SLOW.get(name, 'public')}")
+    if not hasattr(place, name):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(place, name)
+    globals()[name] = value
+    return value
 
-        return AttackSuccessRate
-    if name == "SNNClassifier":
-        from snn_lightning.classifier import SNNClassifier
 
-        return SNNClassifier
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__getattr__("__all__")})

@@ -1,4 +1,4 @@
-from snn_lightning.cli import main
+from snn_lightning.start import main
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""The command line: `python -m snn_lightning fit|validate|test|attack|convert|export ...`."""
+"""The commands that train and evaluate: `python -m snn_lightning fit|test|attack ...`."""
 
 from __future__ import annotations
 
@@ -42,9 +42,11 @@ from snn_lightning.classifier import SNNClassifier
 from snn_lightning.configurations import by_name
 from snn_lightning.files import write_text
 from snn_lightning.loggers import CSVLogger, WandbLogger
-from snn_lightning.errors import Parser, explained
+from snn_lightning.errors import explained
+from snn_lightning.layout import CommandParser
 from snn_lightning.naming import MACHINE, require_classes
 from snn_lightning.signals import Signals
+from snn_lightning.start import COMMANDS
 from snn_lightning.evaluation.identity import digest, tensors_digest
 from snn_lightning.commands.trainer import Trainer as AttackingTrainer
 
@@ -126,6 +128,10 @@ class CLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         arguments = by_name(sys.argv[1:] if args is None else args)  # type: ignore[arg-type]
+        for command, subparser in self._subcommand_parsers.items():
+            assert isinstance(subparser, CommandParser)
+            subparser.command, subparser.everything = command, "--help-all" in arguments
+        arguments = ["--help" if x == "--help-all" else x for x in arguments]
         saved = self._from_checkpoint(arguments)
         if saved is not None:
             # As the first config: whatever follows on the command line wins.
@@ -263,7 +269,7 @@ def main(args: ArgsType = None) -> None:
 def _run(args: ArgsType, last: LastCheckpoint) -> None:
     keep_freed_memory()
     options = {"prog": "python -m snn_lightning", "allow_abbrev": False}
-    commands = {name: options for name in CLI.subcommands()}
+    commands = {name: {**options, "description": COMMANDS[name]} for name in CLI.subcommands()}
     for message in (
         ".*does not have many workers.*",
         ".*LeafSpec.*",
@@ -288,7 +294,7 @@ def _run(args: ArgsType, last: LastCheckpoint) -> None:
             save_config_kwargs={"save_to_log_dir": False},  # save_config writes it, whole
             seed_everything_default=42,
             auto_configure_optimizers=False,
-            parser_class=Parser,
+            parser_class=CommandParser,
             parser_kwargs={**options, **commands},
             args=args,
         )

@@ -23,6 +23,8 @@ HEAVY = [
 def test_import_needs_torch_alone() -> None:
     code = f"""
 import sys, snn_lightning
+assert "torch" not in sys.modules
+import snn_lightning.encoders  # a part first, which imports others
 from snn_lightning import attacks, snn, gradients, networks, neurons, objectives, surrogates
 snn_lightning.SNN(snn_lightning.Direct(2), snn_lightning.VGG11(width=1/64))
 loaded = [name for name in {HEAVY} if name in sys.modules]
