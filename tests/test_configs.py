@@ -27,6 +27,9 @@ def data_arguments(config: Path, root: Path) -> list[str]:
     if "class_path: CIFAR10DVS" in text:
         writers.write_cifar10dvs(root, per_class=3)
         return ["--data.init_args.download", "false"]
+    if "class_path: NMNIST" in text:
+        writers.write_nmnist(root, per_class=3)
+        return []
     if "class_path: ImageFolder" in text:
         writers.write_image_folder(root, per_class=4)
         return []
@@ -37,7 +40,7 @@ def data_arguments(config: Path, root: Path) -> list[str]:
 
 def fast_dev_run(config: Path, root: Path, *more: str) -> None:
     data = data_arguments(config, root)
-    if data or "ImageFolder" in config.read_text():
+    if "root:" in config.read_text():
         data += ["--data.init_args.root", str(root)]
     timesteps = ["--model.encoder.init_args.timesteps", "2"]
     main([
@@ -95,7 +98,7 @@ def test_pixels_are_written_in_their_unit() -> None:
         "eps": 8 / 255, "radii": [0.0, {"x": 2.55 / 255}], "name": "a/255", "root": "8/25"
     }  # fmt: skip
     for path in (ROOT / "configs").rglob("*.yaml"):
-        if "dvs" not in path.name:  # its unit is a count
+        if not re.search("dvs|nmnist", path.name):  # their unit is a count
             text = path.read_text()
             assert not re.search(r"\b(eps|step_size): 0\.0[0-9]*[1-9]", text) or path.stem in (
                 "trades", "mart",  # as their authors wrote it

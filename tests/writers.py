@@ -115,6 +115,41 @@ def write_aedat4(
     del writer  # only its destructor completes the file
 
 
+def make_saccade(
+    label: int, index: int, events: int = 300
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Recording `index` of a digit, of a 34x34 sensor: as `make_events`."""
+    t, x, y, p = make_events(label, index, events)
+    return 3 * t, x * 34 // 128, y * 34 // 128, p.astype(int)
+
+
+def write_nmnist(root: str | Path, per_class: int = 12, selection: bool = False) -> None:
+    """`root/NMNIST/{Train,Test}/<digit>/<number>.bin`, as tonic unpacks them.
+
+    A selection: `root/<number>.bs2` and lists of their numbers and digits, to train and to test.
+    """
+    root = Path(root)
+    for seed, part in enumerate(("Train", "Test")):
+        lines = ["#sample #class"]
+        for number in range(10 * per_class):
+            index, label = divmod(number, 10)
+            content = mnist_bytes(*make_saccade(label, index + 100 * seed))
+            path = root / "NMNIST" / part / str(label) / f"{number + 1:05}.bin"
+            if selection:
+                path = root / f"{60_000 * seed + number + 1}.bs2"
+                lines.append(f"{path.stem}\t{label}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        if selection:
+            (root / f"{part.lower()}{len(lines) - 1}.txt").write_text("\n".join(lines) + "\n")
+
+
+def mnist_bytes(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> bytes:
+    """Five bytes an event: column, row, then polarity (1 bit) and time in us (23 bits)."""
+    last = [p << 7 | t >> 16, t >> 8 & 255, t & 255]
+    return np.stack([x, y, *last], 1).astype(np.uint8).tobytes()
+
+
 def _write_batch(path: Path, images: np.ndarray, labels: np.ndarray, key: str = "labels") -> None:
     _pickle(path, {"data": images.reshape(len(images), -1), key: labels.tolist()})
 

@@ -138,12 +138,14 @@ class Trainer(L.Trainer):
         for callback in self.callbacks:
             if isinstance(callback, SaveConfigCallback):
                 callback.setup(self, model, "test")
-        if ckpt_path is not None:
-            model.load_state_dict(load_checkpoint(ckpt_path)["state_dict"])
+        checkpoint = {} if ckpt_path is None else load_checkpoint(ckpt_path)
+        if checkpoint:
+            model.load_state_dict(checkpoint["state_dict"])
         if fabric.local_rank == 0:
             datamodule.prepare_data()
         fabric.barrier()
         datamodule.setup("test")
+        datamodule.require_split(checkpoint)
         require_fit(model.snn, datamodule)
         images = datamodule.splits["test"][torch.arange(min(8, len(datamodule.splits["test"])))][0]
         _, rates = model.snn.firing_rates(images.float() / 255)

@@ -4,17 +4,22 @@ from snn_lightning.data.base import DataError, DataModule, Source
 from snn_lightning.data.batches import Batches
 from snn_lightning.data.cifar import CIFAR10, CIFAR100
 from snn_lightning.data.digits import Digits
-from snn_lightning.data.dvs import CIFAR10DVS
+from snn_lightning.data.dvs import CIFAR10DVS, DVSGesture
+from snn_lightning.data.events import Recordings
 from snn_lightning.data.folder import ImageFolder
+from snn_lightning.data.nmnist import NMNIST
 
 __all__ = [
     "CIFAR10",
     "CIFAR10DVS",
     "CIFAR100",
+    "NMNIST",
     "Batches",
+    "DVSGesture",
     "DataError",
     "DataModule",
     "Digits",
     "ImageFolder",
+    "Recordings",
     "Source",
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ class Source(NamedTuple):
     labels: np.ndarray  # int64 (N,), in [0, len(class_names))
     is_test: np.ndarray  # bool (N,): the samples that training and model selection never see
     class_names: list[str]
+    names: Sequence[str] | None = None  # of the samples (N,), where a digest of the split is kept
 
 
 class DataModule(LightningDataModule):
@@ -41,6 +43,9 @@ class DataModule(LightningDataModule):
 
     Batches reach the model as images float32 in [0, 1], (N, C, H, W) or (N, T, C, H, W), and labels
     int64 (N,). After `setup`: `num_classes`, `image_shape` (one sample), `class_names`, `splits`.
+
+    Where the samples have names, a checkpoint keeps a digest of which are trained on and which are
+    tested, and is refused on another split: it could be tested on what it was trained on.
 
     Args:
         batch_size: Images per training batch and process.
@@ -93,6 +98,7 @@ class DataModule(LightningDataModule):
         self.flip = flip
         self.cutout = at_least("cutout", cutout, 0)
         self.splits: dict[str, Gather] = {}
+        self.split: dict[str, Any] | None = None  # of all samples: {digest, train, test}
 
     def read(self) -> Source:
         """Reads the whole data set; called once per process, after `prepare_data` on one."""
@@ -132,6 +138,31 @@ class DataModule(LightningDataModule):
         self.class_names = source.class_names
         self.num_classes = len(source.class_names)
         self.image_shape = tuple(source.images.shape[1:])
+        if source.names is not None:
+            self.split = _split(source.names, source.is_test)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the data: `split`, where the samples have names."""
+        return {} if self.split is None else {"split": self.split}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raises DataError unless the checkpoint was trained on the split that is set up here."""
+        kept = state_dict.get("split") if isinstance(state_dict, Mapping) else None
+        if self.split is None or kept is None or kept == self.split:
+            return
+        if not isinstance(kept, Mapping):
+            raise DataError("the checkpoint does not say which split it was trained on: it is odd")
+        digest, train, test = (kept.get(key) for key in ("digest", "train", "test"))
+        raise DataError(
+            f"the checkpoint was trained on another split of {type(self).__name__}: {train} + "
+            f"{test} samples (digest {digest}), here are {self.split['train']} + "
+            f"{self.split['test']} ({self.split['digest']}). What is tested here may have been "
+            "trained on: give the folder that it was trained on"
+        )
+
+    def require_split(self, checkpoint: Mapping[str, Any]) -> None:
+        """`load_state_dict` of a whole checkpoint, which may hold nothing of this data."""
+        self.load_state_dict(checkpoint.get(type(self).__qualname__) or {})
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Shuffled batches of the training split."""
@@ -198,6 +229,13 @@ class DataModule(LightningDataModule):
         if self.cutout:
             images = cutout(images, self.cutout)
         return images
+
+
+def _split(names: Sequence[str], is_test: np.ndarray) -> dict[str, Any]:
+    lines = sorted(f"{int(held_out)} {name}" for name, held_out in zip(names, is_test, strict=True))
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    test = int(is_test.sum())
+    return {"digest": digest, "train": len(names) - test, "test": test}
 
 
 def at_least(name: str, value: int, smallest: int) -> int:

@@ -6,7 +6,8 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO, NamedTuple
 
 import numpy as np
@@ -67,6 +68,12 @@ def number_classes(files: Sequence[File]) -> tuple[np.ndarray, list[str]]:
     return np.array([numbers[file.label] for file in files]), names
 
 
+def cache_folder(name: str) -> str:
+    """A folder of this user's for what can be computed again: `$XDG_CACHE_HOME/snn_lightning`."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    return os.path.join(os.path.expanduser(base), "snn_lightning", name)
+
+
 class ArrayCache:
     """The file that holds the decoded `files` as one uint8 array (number of files, *shape).
 
@@ -118,19 +125,29 @@ class ArrayCache:
         # Plain writes: a memory map would answer a full disk with a crash, not with an error.
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(self.files), *self.shape)}
         np.lib.format.write_array_header_1_0(output, header)
-        for file in tqdm(self.files, desc="Decoding", unit="file", disable=None):
-            try:
-                array = self.decode(file.path)
-            except (ImportError, KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException as error:  # aedat's panics are no Exceptions
-                if isinstance(error, OSError) and error.errno is not None:  # the system's
-                    raise DataError(f"cannot read {file.path} ({error.strerror})") from error
-                reason = " ".join(str(error).split())
-                raise DataError(
-                    f"{file.path} is corrupt ({reason}): replace or delete it"
-                ) from error
-            output.write(array.tobytes())
+        with tqdm(total=len(self.files), desc="Decoding", unit="file", disable=None) as bar:
+            for array in self._decoded():
+                output.write(array.tobytes())
+                bar.update()
+
+    def _decoded(self) -> Iterator[np.ndarray]:
+        """Every file's array in order, decoded by a thread a core: decoders release the GIL."""
+        cores = os.cpu_count() or 1
+        with ThreadPoolExecutor(cores) as threads:
+            # a few at a time: an error ends the work soon, and little is held in memory
+            for start in range(0, len(self.files), 16 * cores):
+                yield from threads.map(self._decode_one, self.files[start : start + 16 * cores])
+
+    def _decode_one(self, file: File) -> np.ndarray:
+        try:
+            return self.decode(file.path)
+        except (ImportError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # aedat's panics are no Exceptions
+            if isinstance(error, OSError) and error.errno is not None:  # the system's
+                raise DataError(f"cannot read {file.path} ({error.strerror})") from error
+            reason = " ".join(str(error).split())
+            raise DataError(f"{file.path} is corrupt ({reason}): replace or delete it") from error
 
     def read(self) -> np.ndarray:
         """The array (number of files, *shape) as a memory map: rows are read when gathered."""

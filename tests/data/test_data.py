@@ -21,18 +21,14 @@ from jsonargparse import ArgumentParser
 from torch import Tensor, nn
 from writers import (
     CLASSES,
-    make_events,
     make_images,
-    write_aedat4,
     write_cifar10,
-    write_cifar10dvs,
     write_cifar100,
     write_image_folder,
 )
 
 from snn_lightning.data import (
     CIFAR10,
-    CIFAR10DVS,
     CIFAR100,
     Batches,
     DataError,
@@ -44,7 +40,6 @@ from snn_lightning.data import (
 from snn_lightning.data.augment import cutout, random_crop, random_flip
 from snn_lightning.data.batches import Gather, Resident, stratified_order
 from snn_lightning.data.cache import list_files
-from snn_lightning.data.dvs import bin_events
 
 
 class Toy(DataModule):
@@ -626,14 +621,13 @@ def test_image_folder_cache_is_there_as_a_whole_or_not_at_all(
 
     def interrupted(self: ImageFolder, path: str) -> np.ndarray:
         calls.append(path)
-        if len(calls) == 5:
+        if len(calls) >= 5:
             raise KeyboardInterrupt
         return np.zeros((3, 32, 32), dtype=np.uint8)
 
     monkeypatch.setattr(ImageFolder, "_decode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ImageFolder(str(image_root)).prepare_data()
-    assert len(calls) == 5
     assert caches(image_root) == []
 
 
@@ -719,183 +713,6 @@ def test_files_are_listed_by_class_and_natural_name(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     listed = [os.path.relpath(file.path, tmp_path) for file in list_files(str(tmp_path), (".png",))]
     assert listed == ["a/2.png", "b/x_9.PNG", "b/x_10.png"]
-
-
-# --- CIFAR10-DVS -------------------------------------------------------------------------------
-
-
-def random_events(count: int) -> tuple[np.ndarray, ...]:
-    random = np.random.default_rng(0)
-    t = np.sort(random.integers(10**15, 10**15 + 10**6, count))
-    return t, *random.integers(0, 128, (2, count)), random.integers(0, 2, count)
-
-
-def test_bins_of_equal_count_keep_every_event() -> None:
-    t, x, y, p = random_events(1003)
-    frames = bin_events(t, x, y, p, frames=10, size=48)
-    totals = frames.sum((1, 2, 3))
-    assert totals.sum() == 1003
-    assert set(totals) == {100, 101}
-    k = 500  # one event by hand: it is in the frame of its rank, at its place
-    without = bin_events(*(np.delete(a, k) for a in (t, x, y, p)), frames=1, size=48)
-    (difference,) = np.argwhere(bin_events(t, x, y, p, frames=1, size=48) != without)
-    assert difference.tolist() == [0, p[k], y[k] * 48 // 128, x[k] * 48 // 128]
-
-
-def test_bins_of_equal_time_keep_every_event() -> None:
-    t = np.array([0, 9, 10, 19, 20, 29], dtype=np.uint64) + np.uint64(10**15)
-    zero = np.zeros(6, dtype=np.uint16)
-    frames = bin_events(t, zero, zero, zero, frames=3, size=4, bins="time")
-    assert frames[:, 0, 0, 0].tolist() == [2, 2, 2]
-    frames = bin_events(t, zero, zero, zero, frames=7, size=4, bins="time")
-    assert frames.sum() == 6
-    still = np.zeros(6, dtype=np.uint64)  # no duration at all
-    assert bin_events(still, zero, zero, zero, frames=3, size=4, bins="time").sum() == 6
-
-
-@pytest.mark.parametrize("bins", ["count", "time"])
-def test_the_order_of_the_events_does_not_matter(bins: Any) -> None:
-    events = random_events(500)
-    assert len(set(events[0].tolist())) == 500
-    mixed = np.random.default_rng(1).permutation(500)
-    shuffled = bin_events(*(a[mixed] for a in events), frames=7, size=32, bins=bins)
-    assert (shuffled == bin_events(*events, frames=7, size=32, bins=bins)).all()
-
-
-def test_counts_are_clipped_and_strange_events_refused() -> None:
-    t, zero = np.arange(300), np.zeros(300, dtype=int)
-    assert bin_events(t, zero, zero, zero, frames=1, size=2).max() == 255
-    with pytest.raises(ValueError, match="no events"):
-        bin_events(t[:0], zero[:0], zero[:0], zero[:0], frames=1, size=2)
-    with pytest.raises(ValueError, match="outside the 128x128 sensor"):
-        bin_events(t, zero + 128, zero, zero, frames=1, size=2)
-
-
-def test_frames_agree_with_tonic() -> None:
-    from tonic.transforms import ToFrame
-
-    t, x, y, p = random_events(1000)  # a multiple of the frames: tonic drops the remainder
-    events = np.rec.fromarrays([t, x, y, p], names="t,x,y,p")
-    expected = ToFrame(sensor_size=(128, 128, 2), n_event_bins=10)(events)
-    assert (bin_events(t, x, y, p, frames=10, size=128) == expected).all()
-
-
-@pytest.fixture(scope="module")
-def dvs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("dv_processing")
-    root = tmp_path_factory.mktemp("dvs")
-    write_cifar10dvs(root, classes=3, per_class=12, events=300)
-    return root
-
-
-def test_dvs_round_trip(dvs_root: Path) -> None:
-    data = CIFAR10DVS(str(dvs_root), download=False, frames=4, size=16, val_fraction=0.2)
-    data.prepare_data()
-    source = data.read()
-    assert source.images.shape == (36, 4, 2, 16, 16)
-    assert isinstance(source.images, np.memmap)  # read lazily, never as a whole
-    for row in range(36):
-        label, number = divmod(row, 12)  # natural order: cifar10_bird_11 comes last
-        events = make_events(label, number, 300)
-        assert (source.images[row] == bin_events(*events, frames=4, size=16)).all()
-    assert source.labels.tolist() == [0] * 12 + [1] * 12 + [2] * 12
-    assert source.is_test.sum() == 4
-    data.setup()
-    assert (data.num_classes, data.image_shape) == (3, (4, 2, 16, 16))
-    assert [len(data.splits[split]) for split in ("train", "val", "test")] == [26, 6, 4]
-    images, labels = next(iter(data.train_dataloader()))
-    assert (images.shape, len(labels)) == ((26, 4, 2, 16, 16), 26)
-
-
-def test_dvs_test_split_does_not_depend_on_seed_or_file_system(
-    dvs_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = CIFAR10DVS(str(dvs_root), download=False, frames=2, size=4, seed=1)
-    data.prepare_data()
-    data.setup()
-    scandir = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda path: reversed(list(scandir(path))))
-    other = CIFAR10DVS(str(dvs_root), download=False, frames=2, size=4, seed=2)
-    other.setup()  # the same cache, so nothing to prepare
-    assert set(samples(data, "test")) == set(samples(other, "test"))
-    assert (data.read().labels == other.read().labels).all()
-
-
-def test_dvs_keeps_one_cache_for_each_way_of_binning(dvs_root: Path, tmp_path: Path) -> None:
-    for arguments in ({}, {"bins": "time"}, {"frames": 3}, {"size": 5}):
-        keywords: dict[str, Any] = {"frames": 2, "size": 4, **arguments}
-        data = CIFAR10DVS(str(dvs_root), cache_dir=str(tmp_path), **keywords)
-        data.prepare_data()
-        assert data.read().images.shape == (36, keywords["frames"], 2, *[keywords["size"]] * 2)
-    assert len(caches(tmp_path)) == 4
-
-
-def test_dvs_names_a_corrupt_recording(dvs_root: Path, tmp_path: Path) -> None:
-    shutil.copytree(dvs_root / "CIFAR10DVS" / "bird", tmp_path / "CIFAR10DVS" / "bird")
-    path = tmp_path / "CIFAR10DVS" / "bird" / "cifar10_bird_7.aedat4"
-    whole = path.read_bytes()
-    for content in (whole[: len(whole) // 2], b"", b"#!AER-DAT4.0\r\n" + bytes(100)):
-        path.write_bytes(content)
-        with pytest.raises(DataError, match=r"cifar10_bird_7\.aedat4 is corrupt") as error:
-            CIFAR10DVS(str(tmp_path), frames=2, size=4).prepare_data()
-        one_line(error)
-    assert caches(tmp_path / "CIFAR10DVS") == []
-
-
-def test_a_panic_of_the_decoder_is_an_error_and_not_the_end(
-    dvs_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class PanicException(BaseException):
-        """What pyo3 raises: no Exception."""
-
-    def panic(self: CIFAR10DVS, path: str) -> np.ndarray:
-        raise PanicException("index out\nof range")
-
-    monkeypatch.setattr(CIFAR10DVS, "_decode", panic)
-    with pytest.raises(DataError, match=r"is corrupt \(index out of range\)"):
-        CIFAR10DVS(str(dvs_root), cache_dir=str(tmp_path)).prepare_data()
-
-
-def test_dvs_recording_outside_the_sensor_is_refused(tmp_path: Path) -> None:
-    pytest.importorskip("dv_processing")
-    folder = tmp_path / "CIFAR10DVS" / "cat"
-    folder.mkdir(parents=True)
-    t, x, y, p = make_events(0, 0, 50)
-    write_aedat4(folder / "0.aedat4", t, x + 100, y, p)
-    with pytest.raises(DataError, match=r"0\.aedat4 is corrupt .*outside"):
-        CIFAR10DVS(str(tmp_path)).prepare_data()
-
-
-def test_dvs_that_is_missing_says_which_file_goes_where(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    no_network(monkeypatch)
-    with pytest.raises(DataError, match="set download to true, or put") as error:
-        CIFAR10DVS(str(tmp_path), download=False).prepare_data()
-    one_line(error)
-    with pytest.raises(DataError, match=r"the download of https://.*failed") as error:
-        CIFAR10DVS(str(tmp_path)).prepare_data()
-    message = one_line(error)
-    for part in (
-        "CIFAR10DVS.zip",
-        "ce3a4a0682dc0943703bd8f749a7701c",
-        str(tmp_path / "CIFAR10DVS"),
-    ):
-        assert part in message
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"size": 129}, "at most the 128 pixels"),
-        ({"size": 0}, "size must be at least 1"),
-        ({"frames": 0}, "frames must be at least 1"),
-        ({"bins": "events"}, "bins must be 'count' or 'time', got 'events'"),
-    ],
-)
-def test_dvs_bad_arguments(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        CIFAR10DVS(**arguments)
 
 
 def test_nodes_that_share_a_folder_unpack_it_once(
