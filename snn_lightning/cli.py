@@ -128,6 +128,7 @@ class CLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         arguments = by_name(sys.argv[1:] if args is None else args)  # type: ignore[arg-type]
+        arguments = _repeated(arguments, "--require")
         for command, subparser in self._subcommand_parsers.items():
             assert isinstance(subparser, CommandParser)
             subparser.command, subparser.everything = command, "--help-all" in arguments
@@ -198,7 +199,8 @@ class CLI(LightningCLI):
         settings = yaml.safe_load(text)
         chosen = {key: settings[key] for key in self._subcommand_method_arguments["attack"]}
         paths = [chosen.pop("ckpt_path"), chosen.pop("substitute")]
-        del chosen["folder"], chosen["weights_only"]
+        for key in ("folder", "weights_only", "require", "baseline", "max_drop"):
+            del chosen[key]
         weights = [path and tensors_digest(load_checkpoint(path)["state_dict"]) for path in paths]
         trainer = settings["trainer"]["precision"]
         return digest(settings["model"], settings["data"], chosen, trainer, weights)
@@ -220,7 +222,9 @@ class CLI(LightningCLI):
     def attack(self, model: SNNClassifier, **kwargs: Any) -> None:
         assert isinstance(self.trainer, AttackingTrainer)
         trusted = self._get(self.config, "trust_checkpoint")
-        self.trainer.attack(model, trust_checkpoint=trusted, **kwargs)
+        code = self.trainer.attack(model, trust_checkpoint=trusted, **kwargs)
+        if code:
+            raise SystemExit(code)
 
     def fit(self, model: SNNClassifier, ckpt_path: str | None = None, **kwargs: Any) -> None:
         if ckpt_path is not None and Path(ckpt_path).is_file():
@@ -252,6 +256,19 @@ def _option(arguments: list[str], name: str) -> str | None:
         elif argument.startswith(f"{name}="):
             value = argument.split("=", 1)[1]
     return value
+
+
+def _repeated(arguments: list[str], name: str) -> list[str]:
+    """`--name A --name B` as jsonargparse adds to a list: `--name+=A --name+=B`."""
+    found, rest = [], iter(arguments)
+    for argument in rest:
+        if argument == name and (value := next(rest, None)) is not None:
+            argument = value if value.startswith("[") else f"{name}+={value}"
+            found += [name] * (argument is value)
+        elif argument.startswith(f"{name}=") and not argument.startswith(f"{name}=["):
+            argument = f"{name}+={argument.removeprefix(f'{name}=')}"
+        found.append(argument)
+    return found
 
 
 def main(args: ArgsType = None) -> None:

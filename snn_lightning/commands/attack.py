@@ -18,6 +18,7 @@ from snn_lightning.commands.settings import Settings
 from snn_lightning.commands.store import Store
 from snn_lightning.data import DataModule
 from snn_lightning.evaluation import sequence
+from snn_lightning.evaluation.camps import camps
 from snn_lightning.evaluation.counts import Column
 from snn_lightning.evaluation.engine import Engine, Task, Team, per_sample
 from snn_lightning.evaluation.grid import Cell
@@ -66,9 +67,10 @@ def _attacked(engine: Engine, plan: Plan, bar: Progress) -> Attacked:
     columns = sequence.attack(
         engine, bar.over(todo, clean.correct), clean.correct, plan.settings.table, bar.done
     )
+    alone = camps(engine, todo, clean.correct, plan.settings.table)
     points = [(point, _point(engine, plan, point)) for point in plan.curves]
     bar.close()
-    return Attacked(clean.predicted, todo, columns, points)
+    return Attacked(clean.predicted, todo, columns, points, alone)
 
 
 def _point(engine: Engine, plan: Plan, point: Point) -> Column:

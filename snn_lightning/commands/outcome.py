@@ -12,6 +12,7 @@ from torch import Tensor
 from snn_lightning.commands.curves import Point
 from snn_lightning.commands.plan import Plan
 from snn_lightning.evaluation import counts
+from snn_lightning.evaluation.camps import entries_of
 from snn_lightning.evaluation.counts import Column
 from snn_lightning.evaluation.engine import Engine, Images, Task
 from snn_lightning.evaluation.grid import bare
@@ -50,12 +51,14 @@ class Attacked:
         tasks: of the cells.
         columns: what each of them did.
         points: likewise, of the curves.
+        camps: what STBP and the other estimators did alone.
     """
 
     clean: Sequence[int]
     tasks: Sequence[Task]
     columns: Sequence[Column]
     points: Sequence[tuple[Point, Column]]
+    camps: Sequence[Column]
 
 
 def outcome(engine: Engine, plan: Plan, found: Attacked) -> Outcome:
@@ -66,6 +69,7 @@ def outcome(engine: Engine, plan: Plan, found: Attacked) -> Outcome:
         "processes": engine.team.size,
         "seconds": {column.cell.label: round(column.seconds, 3) for column in found.columns},
         "searches": {name: round(x.seconds, 3) for name, x in plan.searches.items()},
+        "camps": round(_more_seconds(found), 3),
     }
     results = {**_counted(engine.images, plan, found), "provenance": origin}
     results["trust"] = _trust(engine.images, plan, found, results)
@@ -73,6 +77,17 @@ def outcome(engine: Engine, plan: Plan, found: Attacked) -> Outcome:
     results["searches"] = {name: one.plain() for name, one in plan.searches.items()}
     records = counts.records(engine.images.keys, found.clean, found.columns)
     return Outcome(results, timing, records, *_shown(engine, found))
+
+
+def _more_seconds(found: Attacked) -> float:
+    """What the camps took beyond the set."""
+    done = {column.cell: column.verdicts for column in found.columns}
+    return sum(
+        verdict.seconds
+        for column in found.camps
+        for row, verdict in column.verdicts.items()
+        if row not in done[column.cell]
+    )
 
 
 def _counted(images: Images, plan: Plan, found: Attacked) -> dict[str, Any]:
@@ -108,7 +123,7 @@ def _trust(images: Images, plan: Plan, found: Attacked, results: dict[str, Any])
         [bare(column.cell) for column in columns],
         {column.cell.label: column.flipped for column in columns},
         _along(found.points, results["curves"]), plan.settings.seed,
-        missing([column.cell for column in columns]),
+        missing([column.cell for column in columns]), entries_of(found.camps),
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from snn_lightning.classifier import SNNClassifier
 from snn_lightning.commands.attack import attack
 from snn_lightning.commands.curves import Curves
 from snn_lightning.commands.fabric import fabric_of
+from snn_lightning.commands.gate import Gate
 from snn_lightning.commands.settings import Settings
 from snn_lightning.conversion import Calibration
 from snn_lightning.data import DataModule
@@ -74,9 +75,12 @@ class Trainer(L.Trainer):
         draws: int = 1,
         exact: bool = True,
         curves: Curves | None = None,
+        require: list[str] | None = None,
+        baseline: str | None = None,
+        max_drop: float | None = None,
         folder: str | None = None,
         trust_checkpoint: bool = False,
-    ) -> None:
+    ) -> int:
         """Measure how secure a trained model is, and write report.html, results.json and pictures.
 
         One attack after the other is crafted on a view of the model and judged on the model itself,
@@ -108,8 +112,17 @@ class Trainer(L.Trainer):
                 twice; false: as torch is set, which is faster.
             curves: values of eps, steps, restarts, timesteps or leak (checkpoints) to draw the
                 success rate against.
+            require: what a release is held to, such as 'robust>=0.20', 'clean>=0.9', 'asr<=0.5' or
+                'drop<=0.3' (clean - robust): the whole 95 % interval must keep it.
+            baseline: results.json of an earlier release, attacked alike.
+            max_drop: the most robust accuracy that may be lost since the baseline, by the upper end
+                of the interval (paired where the images are the same).
             folder: where to write; default: where the trainer logs.
             trust_checkpoint: let other checkpoints than the model's name classes of your own.
+
+        Returns:
+            0, or what the program exits with: 3 where a requirement is missed, 4 where the
+            evaluation that meets them cannot be believed.
         """
         settings = Settings(
             set=set,
@@ -147,7 +160,12 @@ class Trainer(L.Trainer):
         datamodule.setup("test")
         datamodule.require_split(checkpoint)
         require_fit(model.snn, datamodule)
-        images = datamodule.splits["test"][torch.arange(min(8, len(datamodule.splits["test"])))][0]
+        split = datamodule.splits["test"]
+        gate = Gate.of(require, baseline, max_drop, samples or len(split))
+        if gate is not None and gate.baseline is not None:
+            declared = settings.declared
+            gate.baseline.require_alike(None if declared is None else declared.name, eps)
+        images = split[torch.arange(min(8, len(split)))][0]
         _, rates = model.snn.firing_rates(images.float() / 255)
         warn_of_silence({name: float(rate.float().mean()) for name, rate in rates.items()})
         bar = any(isinstance(callback, ProgressBar) for callback in self.callbacks)
@@ -168,7 +186,11 @@ class Trainer(L.Trainer):
                         header, *rows = curve_table(outcome.results["curves"][name])
                         logger.log_table(f"curve/{name}/points", columns=header, data=rows)
                 logger.save()
+        code = 0
+        if gate is not None and outcome is not None:
+            code = gate.close(Path(target), outcome.results)
         fabric.barrier()
+        return code
 
     def convert(
         self,

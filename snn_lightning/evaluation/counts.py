@@ -105,6 +105,7 @@ def worst_case(columns: Sequence[Column]) -> dict[str, Any]:
     """A sample counts as robust only if no cell flips it; `steps`: what is left after each cell.
 
     The accuracy falls from cell to cell in their order; `broke` is what the cells before had left.
+    `withstood`: a digit a sample, 1 where it is correct before and under every cell.
     """
     first = columns[0]
     n, correct = len(first.labels), len(first.correct)
@@ -115,10 +116,12 @@ def worst_case(columns: Sequence[Column]) -> dict[str, Any]:
         broken |= new
         left = correct - len(broken)
         steps.append({"label": column.cell.label, "broke": len(new), "robust_acc": share(left, n)})
+    robust = set(first.correct) - broken
     return {
         "set": [column.cell.label for column in columns],
         **counts(n, correct, len(broken)),
         "steps": steps,
+        "withstood": "".join("01"[row in robust] for row in range(n)),
     }
 
 

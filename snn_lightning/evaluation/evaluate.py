@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from snn_lightning.attacks import Attack
 from snn_lightning.evaluation import counts, sequence
+from snn_lightning.evaluation.camps import camps, entries_of
 from snn_lightning.evaluation.engine import Engine, Images, Memory, Task
 from snn_lightning.evaluation.grid import Cell, bare, grid
 from snn_lightning.evaluation.identity import image_keys
@@ -149,6 +150,8 @@ def evaluate(
             raise ValueError(f"labels must lie in [0, {classes}), the classes of the model")
         found = sequence.judge_clean(engine, Task("clean", None, model))
         columns = sequence.attack(engine, tasks, found.correct, table)
+        asked = trust and isinstance(model, SNN)
+        alone = camps(engine, tasks, found.correct, table) if asked else []
     worst, rows = counts.worst_case(columns), [counts.cell_results(column) for column in columns]
     clean = counts.clean_results(data.labels, found.correct)
     lines: list[Line] = []
@@ -162,6 +165,7 @@ def evaluate(
         lines = trust_report(
             model, images, labels, results, [bare(cell) for cell in cells],
             {x.cell.label: x.flipped for x in columns}, seed=seed, missing=missing(cells),
+            camps=entries_of(alone),
         )  # fmt: skip
     return Evaluation(
         n=clean["n"],

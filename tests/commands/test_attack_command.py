@@ -252,7 +252,14 @@ def test_one_attack_after_the_other_gives_the_worst_case_of_the_table(
     home: Path, reference: Path
 ) -> None:
     runs = home / "sequence"
-    main(command(home, runs, "--table", "false", "--curves", "{}"))
+    gate = ["--require", "robust>=0", "--require", "clean>=0.1", "--max_drop", "0.9"]
+    gate += ["--baseline", str(folder_of(reference) / "results.json")]
+    with pytest.raises(SystemExit) as stopped:
+        main(command(home, runs, "--table", "false", "--curves", "{}", *gate))
+    assert stopped.value.code == 4  # all is met, by a set that is not known to be strong
+    summary = (folder_of(runs) / "summary.md").read_text()
+    assert summary.count("**met**") == 3
+    assert "0 lost, 0 gained" in summary
     table, found = (
         json.loads((folder_of(x) / "results.json").read_text()) for x in (reference, runs)
     )
@@ -261,6 +268,10 @@ def test_one_attack_after_the_other_gives_the_worst_case_of_the_table(
     assert left[0] == found["clean"]["correct"] > left[-1]
     for before, cell, step in zip(left, left[1:], found["worst_case"]["steps"], strict=False):
         assert before - step["broke"] == cell
+    said = [next(x for x in y["trust"] if x["id"] == "false-sense") for y in (found, table)]
+    assert said[0]["verdict"] != "skipped"
+    for key in ("stbp", "others", "gap_interval"):  # whatever was asked of what was left
+        assert said[0]["value"][key] == said[1]["value"][key]
 
 
 def test_a_searched_width_is_chosen_on_validation_images_and_stated(home: Path) -> None:

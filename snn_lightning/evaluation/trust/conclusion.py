@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from snn_lightning.evaluation.trust.line import Line, line, plural
 
 STRENGTH = "strength of the set"
+SENSE = "false-sense"  # of security: what STBP alone says
 # Without one of these nothing is known of the number, whatever the others say.
 DECISIVE = (
     "audit", "eps-zero", "eps-one", "zero-gradient", "same-logits", "repeat", "one-by-one",
@@ -22,15 +23,25 @@ class Conclusion(NamedTuple):
     says: str
 
 
-def strength(name: str | None, strong: bool, missing: Sequence[str]) -> Line:
-    """Whether the set is known to be hard to beat; `missing`: members of one that is."""
+def strength(name: str | None, strong: bool, missing: Sequence[str], random: bool = False) -> Line:
+    """Whether the set is known to be hard to beat.
+
+    Args:
+        name: of the set; None: it is none that is declared.
+        strong: whether it is known to be.
+        missing: members of a set that is, which this one lacks.
+        random: the input is random, so that a verdict is one of a draw.
+    """
     if strong:
         return line(STRENGTH, "ok", f"{name} is a declared set that is known to be hard to beat.")
     lacks = f"; it lacks {', '.join(missing[:4])}" if missing else ""
     more = f" and {plural(len(missing) - 4, 'other')}" if len(missing) > 4 else ""
+    bound = "at most this, and probably lower"
+    if random:
+        bound = "probably lower, and at most this but for the noise floor of its random input"
     says = (
         f"{name or 'A set of your own'} is not known to be hard to beat{lacks}{more}: the robust "
-        "accuracy is at most this, and probably lower."
+        f"accuracy is {bound}."
     )
     return line(STRENGTH, "warning", says, list(missing))
 
@@ -39,9 +50,12 @@ def conclude(checks: Sequence[Mapping[str, Any]]) -> Conclusion:
     """From the lines of a trust report.
 
     A failure is not believed; a set that is not known to be strong, or a decisive check that was
-    skipped, leaves an upper bound.
+    skipped, leaves an upper bound. That STBP alone would say more is warned of, however much it
+    is: the number is what the other estimators leave.
     """
     by_id = {check["id"]: check["verdict"] for check in checks}
+    sense = [check["check"] for check in checks if check["id"] == SENSE and _loud(check)]
+    checks = [check for check in checks if check["id"] != SENSE]
     failed = [check["check"] for check in checks if check["verdict"] == "fail"]
     if failed:
         return Conclusion("broken", "do not believe it", f"It fails: {', '.join(failed)}.")
@@ -51,7 +65,11 @@ def conclude(checks: Sequence[Mapping[str, Any]]) -> Conclusion:
         if skipped:
             why.append(f"Not checked: {', '.join(skipped)}.")
         return Conclusion("upper-bound", "an upper bound", " ".join(why) or "Nothing was checked.")
-    warned = [check["check"] for check in checks if check["verdict"] == "warning"]
+    warned = sense + [check["check"] for check in checks if check["verdict"] == "warning"]
     if warned:
         return Conclusion("care", "with care", f"It warns: {', '.join(warned)}.")
     return Conclusion("believed", "it can be believed", "A strong set, and every check passed.")
+
+
+def _loud(check: Mapping[str, Any]) -> bool:
+    return check["verdict"] in ("warning", "fail")

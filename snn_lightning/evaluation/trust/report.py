@@ -32,6 +32,7 @@ def trust_report(
     along: Mapping[str, Sequence[Along]] | None = None,
     seed: int = 0,
     missing: Sequence[str] = (),
+    camps: Sequence[Entry] | None = None,
 ) -> list[Line]:
     """Every check, the loudest first. The model is left as it was.
 
@@ -48,6 +49,8 @@ def trust_report(
         along: by curve (eps, steps, restarts), its points.
         seed: of all randomness.
         missing: members of a set that is known to be strong, which these cells lack.
+        camps: STBP and the other estimators, each asked about all images (`evaluation.camps`);
+            None: the cells that were.
     """
     along = along or {}
     found = entries(results, cells, flipped)
@@ -60,8 +63,8 @@ def trust_report(
         problems, of_network = _network(sample, along.get("eps", []), cells, sound)
     declared = results.get("set") or {}
     return [
-        false_sense(possible, results.get("worst_case")),
-        strength(declared.get("name"), declared.get("strong", False), missing),
+        false_sense(sound if camps is None else camps, results.get("worst_case")),
+        strength(declared.get("name"), declared.get("strong", False), missing, sample.random),
         order.more_steps(sound),
         order.white_over_black(sound),
         order.square_below_white(sound),

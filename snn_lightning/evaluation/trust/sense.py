@@ -17,7 +17,7 @@ class Gap(NamedTuple):
     """What STBP and the others leave robust, each with all of its attacks within one budget.
 
     `pair`: samples that are robust against STBP alone, and against the others alone. `seen`: by
-    estimator, how many of the former it breaks by itself.
+    estimator, how many of the former it breaks (in turn: of those that no other had broken).
     """
 
     stbp: int
@@ -29,11 +29,9 @@ class Gap(NamedTuple):
 def false_sense(found: Sequence[Entry], worst_case: Row | None = None) -> Line:
     """What STBP alone would call robust, against what all other estimators together leave of it.
 
-    Where each attack got what those before had left, only what others broke after the last attack
-    with STBP is known to have withstood STBP: that much is told.
-
     Args:
-        found: entries in the order of attack.
+        found: what each camp was asked about all images, STBP and the others alone (see
+            `evaluation.camps`).
         worst_case: of the whole set.
     """
     white = [entry for entry in found if entry.white]
@@ -44,14 +42,10 @@ def false_sense(found: Sequence[Entry], worst_case: Row | None = None) -> Line:
         within = [entry for entry in white if entry.budget == budget]
         own = [entry for entry in within if entry.cell.gradient in plain]
         rivals = [entry for entry in within if entry.cell.gradient not in plain]
-        if rivals and all(entry.complete for entry in within):
+        if rivals:
             gaps.append(_gap(own, rivals, names))
-        elif not rivals and all(entry.complete for entry in own[:1]):
-            left = own[0].row["clean_correct"] - sum(union(own))
-            alone.append((left, own[0].row["n"]))
-    if not gaps and not alone and plain:
-        says = "One attack after the other, STBP was not asked about all images: --table true does."
-        return line(CHECK, "skipped", says)
+        else:
+            alone.append((own[0].row["clean_correct"] - sum(union(own)), own[0].row["n"]))
     if not gaps and not alone:
         return line(CHECK, "skipped", "STBP is not in the set, so nobody is told what it says.")
     if not gaps:
@@ -95,7 +89,7 @@ def _line(gap: Gap, worst_case: Row | None) -> Line:
         loud = "FALSE SENSE OF SECURITY: " if verdict == "fail" else ""
         says = (
             f"{loud}STBP says {said} robust, but the other estimators leave {left}, {points}. "
-            f"{seer} saw most: it breaks {plural(gap.seen[seer], 'image')} that STBP does not"
+            f"{seer} saw through it: it breaks {plural(gap.seen[seer], 'image')} that STBP does not"
         )
     if worst_case:
         says += f"; {percent(worst_case['robust_acc'])} withstand the whole set"
