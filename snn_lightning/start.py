@@ -26,6 +26,7 @@ LISTS = {
     "data": "data sets, for --data",
     "configs": "configurations that ship with the package, for --config",
 }
+READERS = {"leaderboard": "Compare many evaluations on one page: leaderboard FOLDER..."}
 TRAINED = ("attack", "convert", "export")  # they need a checkpoint
 HELP = ("-h", "--help", "--help-all")
 
@@ -45,6 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from snn_lightning.commands.lists import show
 
         show(first, LISTS[first])
+    elif first in READERS:
+        from snn_lightning.commands.leaderboard import leaderboard
+
+        leaderboard(given[1:])
     else:
         if first.startswith("--") and first.endswith(".help"):  # of a class, for every command
             given = ["fit", *given]
@@ -63,10 +68,10 @@ def overview() -> str:
         "Train a spiking neural network, and find out whether it is secure.",
         "",
         "commands (COMMAND --help shows the options, --help-all those of Lightning too):",
-        *(f"  {name:<11}{text}" for name, text in COMMANDS.items()),
+        *(f"  {name:<12}{text}" for name, text in {**COMMANDS, **READERS}.items()),
         "",
         "what there is, a line each:",
-        *(f"  {name:<11}{text}" for name, text in LISTS.items()),
+        *(f"  {name:<12}{text}" for name, text in LISTS.items()),
         "",
         "A first run, on real digits, in a minute or so, and what comes next:",
         "  python -m snn_lightning fit --config quickstart",
@@ -81,7 +86,7 @@ def _check(command: str, arguments: Sequence[str]) -> None:
     if command not in COMMANDS:
         import difflib
 
-        known = [*COMMANDS, *LISTS]
+        known = [*COMMANDS, *READERS, *LISTS]
         near = difflib.get_close_matches(command.lower(), known, n=1)
         _refuse(
             f"there is no command {command!r}"

@@ -19,6 +19,7 @@ from snn_lightning.checks import require_fit, warn_of_silence
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.commands.attack import attack
 from snn_lightning.commands.curves import Curves
+from snn_lightning.commands.describe import describe
 from snn_lightning.commands.fabric import fabric_of
 from snn_lightning.commands.gate import Gate
 from snn_lightning.commands.settings import Settings
@@ -176,6 +177,7 @@ class Trainer(L.Trainer):
         )  # fmt: skip
         if outcome is not None:
             outcome.results["config"]["checkpoint"] = ckpt_path
+            outcome.results["model"] = describe(model, datamodule, ckpt_path)
             drawn = write_report(Path(target), **vars(outcome))
             for logger in self.loggers:
                 logger.log_metrics(scalars(outcome.results), step=0)

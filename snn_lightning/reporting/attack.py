@@ -13,6 +13,7 @@ from torch import Tensor
 
 from snn_lightning.files import write_csv, write_json
 from snn_lightning.reporting import pictures
+from snn_lightning.reporting.card import write_card
 from snn_lightning.reporting.formats import interval, percent
 from snn_lightning.reporting.page import write_page
 
@@ -45,6 +46,7 @@ def write_report(
     write_json(folder / "timing.json", timing)
     write_json(folder / "results.json", results)
     page = write_page(folder, results)
+    write_card(folder, results, timing)
     print_table(results, timing["seconds"])
     print(f"results, pictures and the page: {page}")
     return drawn
