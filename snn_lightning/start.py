@@ -26,7 +26,10 @@ LISTS = {
     "data": "data sets, for --data",
     "configs": "configurations that ship with the package, for --config",
 }
-READERS = {"leaderboard": "Compare many evaluations on one page: leaderboard FOLDER..."}
+ALONE = {  # they need no network
+    "leaderboard": "Compare many evaluations on one page: leaderboard FOLDER...",
+    "simulate": "Record images with a simulated event camera.",
+}
 TRAINED = ("attack", "convert", "export")  # they need a checkpoint
 HELP = ("-h", "--help", "--help-all")
 
@@ -46,10 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from snn_lightning.commands.lists import show
 
         show(first, LISTS[first])
-    elif first in READERS:
+    elif first == "leaderboard":
         from snn_lightning.commands.leaderboard import leaderboard
 
         leaderboard(given[1:])
+    elif first == "simulate":
+        from snn_lightning.simulating import main as simulate
+
+        simulate(given[1:])
     else:
         if first.startswith("--") and first.endswith(".help"):  # of a class, for every command
             given = ["fit", *given]
@@ -68,7 +75,7 @@ def overview() -> str:
         "Train a spiking neural network, and find out whether it is secure.",
         "",
         "commands (COMMAND --help shows the options, --help-all those of Lightning too):",
-        *(f"  {name:<12}{text}" for name, text in {**COMMANDS, **READERS}.items()),
+        *(f"  {name:<12}{text}" for name, text in {**COMMANDS, **ALONE}.items()),
         "",
         "what there is, a line each:",
         *(f"  {name:<12}{text}" for name, text in LISTS.items()),
@@ -86,7 +93,7 @@ def _check(command: str, arguments: Sequence[str]) -> None:
     if command not in COMMANDS:
         import difflib
 
-        known = [*COMMANDS, *READERS, *LISTS]
+        known = [*COMMANDS, *ALONE, *LISTS]
         near = difflib.get_close_matches(command.lower(), known, n=1)
         _refuse(
             f"there is no command {command!r}"

@@ -5,7 +5,7 @@ from snn_lightning.data.batches import Batches
 from snn_lightning.data.cifar import CIFAR10, CIFAR100
 from snn_lightning.data.digits import Digits
 from snn_lightning.data.dvs import CIFAR10DVS, DVSGesture
-from snn_lightning.data.events import Recordings
+from snn_lightning.data.event_digits import EventDigits
 from snn_lightning.data.folder import ImageFolder
 from snn_lightning.data.nmnist import NMNIST
 
@@ -19,7 +19,7 @@ __all__ = [
     "DataError",
     "DataModule",
     "Digits",
+    "EventDigits",
     "ImageFolder",
-    "Recordings",
     "Source",
 ]

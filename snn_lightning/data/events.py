@@ -68,6 +68,10 @@ class Recordings(DataModule):
         """Times, columns, rows and polarities of a recording; whatever it raises names the file."""
         raise NotImplementedError
 
+    def identity(self, file: File) -> str:
+        """What tells a recording from all others, wherever the folder lies."""
+        return f"{file.label}/{os.path.basename(file.path)} {file.size} bytes"
+
     def fetch(self) -> None:
         """Downloads the recordings unless they are there."""
 
@@ -80,7 +84,7 @@ class Recordings(DataModule):
     def read(self) -> Source:
         files, is_test = self.recordings()
         labels, classes = number_classes(files)
-        names = [f"{x.label}/{os.path.basename(x.path)} {x.size} bytes" for x in files]
+        names = [self.identity(file) for file in files]
         images = self._cache(files).read()
         return Source(images, labels, is_test, classes, names)
 
