@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import writers
 from test_data import caches, no_network, one_line
 from writers import make_events, write_aedat4, write_cifar10dvs
@@ -85,7 +84,8 @@ def test_frames_are_tonics_and_those_events_that_it_drops(bins: Any, extra: int)
     t = np.arange(1000 + extra) * 10
     t[-1] = 10_000 + extra  # so long is the recording, in ten frames
     events = np.rec.fromarrays([t, x, y, p], names="t,x,y,p")
-    theirs = ToFrame((128, 128, 2), **{f"n_{'event' if bins == 'count' else bins}_bins": 10})(events)
+    way = {"n_event_bins": 10} if bins == "count" else {"n_time_bins": 10}
+    theirs = ToFrame((128, 128, 2), **way)(events)
     ours = bin_events(t, x, y, p, frames=10, size=128, bins=bins)
     dropped = extra if bins == "count" else (t >= 10_000).sum()
     assert ours.sum() == 1000 + extra
@@ -215,8 +215,6 @@ def test_dvs_bad_arguments(arguments: dict[str, Any], message: str) -> None:
         CIFAR10DVS(**arguments)
 
 
-
-
 # --- N-MNIST and DVS128 Gesture --------------------------------------------------------------
 
 
@@ -261,7 +259,10 @@ def test_nmnist_names_what_is_wrong(nmnist: Path, cache: Path) -> None:
     path.write_bytes(whole)
     lists = sorted(nmnist.glob("*.txt"))
     if lists:
-        for line, problem in (("77777\t3", "77777.bs2 is missing"), ("1\tx", "no digit from 0 to 9")):
+        for line, problem in (
+            ("77777\t3", "77777.bs2 is missing"),
+            ("1\tx", "no digit from 0 to 9"),
+        ):
             lists[1].write_text(f"#sample #class\n{line}\n")
             with pytest.raises(DataError, match=problem):
                 data.prepare_data()

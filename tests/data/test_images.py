@@ -123,7 +123,7 @@ def test_what_may_not_be_read_is_not_called_corrupt(
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr(ImageFolder, "_decode", forbidden)
-    with pytest.raises(DataError, match="cannot read .*jpg .Permission denied") as error:
+    with pytest.raises(DataError, match=r"cannot read .*jpg .Permission denied") as error:
         ImageFolder(str(root)).prepare_data()
     assert "corrupt" not in str(error.value)
 
@@ -134,7 +134,7 @@ def test_a_cache_of_another_shape_is_refused(root: Path) -> None:
     (cache,) = root.glob("*.npy")
     for other in (np.zeros((8, 3, 16, 16), np.uint8), np.zeros((8, 3, 32, 32)), np.zeros(3)):
         np.save(cache, other)
-        with pytest.raises(DataError, match="it holds .* not uint8 .*delete it"):
+        with pytest.raises(DataError, match=r"it holds .* not uint8 .*delete it"):
             data.read()
     cache.unlink()
     cache.mkdir()
@@ -146,5 +146,5 @@ def test_data_of_one_class_is_refused(tmp_path: Path) -> None:
     write_image_folder(tmp_path, classes=1, per_class=4)
     data = ImageFolder(str(tmp_path))
     data.prepare_data()
-    with pytest.raises(DataError, match="one class alone .airplane."):
+    with pytest.raises(DataError, match=r"one class alone .airplane."):
         data.setup()
