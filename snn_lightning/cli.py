@@ -36,7 +36,7 @@ from snn_lightning.callbacks import (
     ShuffleTest,
     WholeCheckpoints,
 )
-from snn_lightning.callbacks.evaluation import fitting
+from snn_lightning.callbacks.base import fitting
 from snn_lightning.checkpoints import CHECKPOINT_KEY, checked_name, load_checkpoint, taken_from
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.configurations import by_name

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snn_lightning.seeding import MIXERS, STEP, digest
+from snn_lightning.seeding import MIXERS, STEP, hashed
 
 BLOCK = 2**15  # numbers
 
@@ -81,7 +81,7 @@ def streams(ids: Tensor | Sequence[int], *key: int) -> Iterator[None]:
     numbers = torch.as_tensor(ids, dtype=torch.int64)
     if numbers.dim() != 1:
         raise ValueError(f"ids must be (N,), not {tuple(numbers.shape)}")
-    with _drawing_from(_Streams(_mix(numbers + _signed(digest(*key) + STEP)))):
+    with _drawing_from(_Streams(_mix(numbers + _signed(hashed(*key) + STEP)))):
         yield
 
 

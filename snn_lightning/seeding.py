@@ -7,15 +7,15 @@ from contextlib import contextmanager
 
 import torch
 
-# What is drawn for a batch, by what it is for. A search that knew the very noise of a verdict would
-# fit that noise; TRUST has streams of its own below. Training draws for AUGMENT and TRAIN.
+# What is drawn for a batch, by what it is for. A search that knew the very noise of a judgement
+# would fit that noise; TRUST has streams of its own below. Training draws for AUGMENT and TRAIN.
 CLEAN, CRAFT, JUDGE, TRUST, AUGMENT, TRAIN = range(6)
 
 STEP, *MIXERS = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # SplitMix64's
 MASK = 2**64 - 1
 
 
-def digest(*key: int) -> int:
+def hashed(*key: int) -> int:
     """64 bits for a key, by the mixing of SplitMix64: neighbouring keys share nothing."""
     mixed = 0
     for part in key:
@@ -33,7 +33,7 @@ def seeded(*key: int) -> Iterator[None]:
     That is on the CPU, and on the current device of the accelerator where there is one. The key is
     typically (seed, epoch, global batch index).
     """
-    seed = digest(*key) & (2**63 - 1)
+    seed = hashed(*key) & (2**63 - 1)
     cpu, states = torch.default_generator, [torch.default_generator.get_state()]
     # not torch.manual_seed and fork_rng: they seed every device, and restore one
     device = torch.get_device_module() if torch.accelerator.is_available() else None

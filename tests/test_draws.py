@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from snn_lightning import draws, seeded
 from snn_lightning.draws import among, repeated, streams
 from snn_lightning.functional import poisson, shuffle_spikes
-from snn_lightning.seeding import digest
+from snn_lightning.seeding import hashed
 
 DRAWN: dict[str, Callable[[Tensor], Tensor]] = {
     "uniform": lambda x: draws.uniform(x.shape, x, -1, 1),
@@ -44,7 +44,7 @@ def test_known_numbers() -> None:
     with streams([7, 8], 3):
         found = draws.uniform((2, 5), torch.empty((), dtype=torch.float64))
     for row, image in zip(found.tolist(), (7, 8), strict=True):
-        assert row == [(z >> 11) * 2**-53 for z in splitmix64(digest(3, image), 5)]
+        assert row == [(z >> 11) * 2**-53 for z in splitmix64(hashed(3, image), 5)]
 
 
 @EACH

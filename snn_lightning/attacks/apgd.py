@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from snn_lightning.attacks.base import Attack
 from snn_lightning.attacks.gradient import Champion
 from snn_lightning.attacks.losses import CrossEntropy, Loss, LossFn, targeted_dlr
-from snn_lightning.attacks.norms import per_sample
+from snn_lightning.attacks.norms import over_pixels
 
 MOMENTUM = 0.25  # share of the last displacement in the next one (1 - alpha of the paper)
 RHO = 0.75  # a window in which fewer steps than this share raised the loss is a stall
@@ -70,7 +70,7 @@ class APGD(Attack):
         checked_value, rises, last_check = peak_value, torch.zeros_like(value), 0
         reviews = checkpoints(self.steps)
         for k in range(1, self.steps + 1):
-            ascent = per_sample(step, x) * self.norm.ascent(gradient)
+            ascent = over_pixels(step, x) * self.norm.ascent(gradient)
             momentum = MOMENTUM if k > 1 else 0.0
             target = self.confine(images, x + ascent)
             moved = x + (1 - momentum) * (target - x) + momentum * (x - previous)
@@ -81,16 +81,16 @@ class APGD(Attack):
             champion.challenge(x, value, logits)
             rises = rises + (value > last_value)
             higher = value > peak_value
-            peak = torch.where(per_sample(higher, x), x, peak)
-            peak_gradient = torch.where(per_sample(higher, x), gradient, peak_gradient)
+            peak = torch.where(over_pixels(higher, x), x, peak)
+            peak_gradient = torch.where(over_pixels(higher, x), gradient, peak_gradient)
             peak_value = torch.where(higher, value, peak_value)
 
             if k in reviews:
                 stalled = rises <= RHO * (k - last_check)
                 stalled |= ~halved & (peak_value <= checked_value)
                 step = torch.where(stalled, step / 2, step)
-                x = torch.where(per_sample(stalled, x), peak, x)
-                gradient = torch.where(per_sample(stalled, x), peak_gradient, gradient)
+                x = torch.where(over_pixels(stalled, x), peak, x)
+                gradient = torch.where(over_pixels(stalled, x), peak_gradient, gradient)
                 halved, checked_value, last_check = stalled, peak_value, k
                 rises = torch.zeros_like(rises)
 

@@ -15,7 +15,7 @@ from snn_lightning import draws
 from snn_lightning.attacks.apgd import rivals
 from snn_lightning.attacks.base import Attack, require_finite
 from snn_lightning.attacks.losses import of_class
-from snn_lightning.attacks.norms import Linf, per_sample
+from snn_lightning.attacks.norms import Linf, over_pixels
 
 OVERSHOOT = 1.05  # eta of the paper: how far each step goes beyond the linearised boundary
 BACKWARD = 0.9  # beta: from a broken image, this share of the way to it is where the search goes on
@@ -63,8 +63,8 @@ class FAB(Attack):
             for restart in range(self.restarts):
                 start = self._random_start(images) if restart else images
                 x = self._walk(model, images, start, linearise, found)
-        nearest = torch.where(per_sample(found.size.isfinite(), images), found.images, x)
-        within = per_sample(found.size <= self.eps, images)
+        nearest = torch.where(over_pixels(found.size.isfinite(), images), found.images, x)
+        within = over_pixels(found.size <= self.eps, images)
         return torch.where(within, nearest, self.confine(images, nearest))
 
     def _boundaries(self, model: nn.Module, images: Tensor, labels: Tensor) -> list[Linearise]:
@@ -88,12 +88,12 @@ class FAB(Attack):
             nearer = (distance < nearest) & (labels != k)
             nearest = torch.where(nearer, distance.to(x.dtype), nearest)
             value = torch.where(nearer, difference.detach().to(x.dtype), value)
-            normal = torch.where(per_sample(nearer, x), gradient, normal)
+            normal = torch.where(over_pixels(nearer, x), gradient, normal)
         return value, normal
 
     def _random_start(self, images: Tensor) -> Tensor:
         noise = draws.uniform(images.shape, images, -1, 1)
-        noise = noise / per_sample(self.norm.size(noise), noise).clamp(min=1e-30)
+        noise = noise / over_pixels(self.norm.size(noise), noise).clamp(min=1e-30)
         return (images + self.eps / 2 * noise).clamp(0, 1)
 
     def _walk(
@@ -104,12 +104,12 @@ class FAB(Attack):
             value, normal = linearise(x)
             at_image = value + (normal * (images - x)).flatten(1).sum(1)
             onward, afresh = to_plane(x, normal, value), to_plane(images, normal, at_image)
-            lengths = [per_sample(self.norm.size(d), x).clamp(min=1e-8) for d in (onward, afresh)]
+            lengths = [over_pixels(self.norm.size(d), x).clamp(min=1e-8) for d in (onward, afresh)]
             bias = (lengths[0] / (lengths[0] + lengths[1])).clamp(max=MOST_BIAS)
             x = (x + OVERSHOOT * onward) * (1 - bias) + (images + OVERSHOOT * afresh) * bias
             x = x.clamp(0, 1)
             broken = found.challenge(model, x)
-            x = torch.where(per_sample(broken, x), images + BACKWARD * (x - images), x)
+            x = torch.where(over_pixels(broken, x), images + BACKWARD * (x - images), x)
         return x
 
 
@@ -158,7 +158,7 @@ class _Nearest:
         broken = self.attack.succeeded(logits, self.labels)
         size = self.attack.norm.size(x - self.original)
         nearer = broken & (size < self.size)
-        self.images = torch.where(per_sample(nearer, x), x, self.images)
+        self.images = torch.where(over_pixels(nearer, x), x, self.images)
         self.size = torch.where(nearer, size, self.size)
         return broken
 

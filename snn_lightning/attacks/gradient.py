@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from snn_lightning.attacks.base import Attack
 from snn_lightning.attacks.losses import CrossEntropy, Loss
-from snn_lightning.attacks.norms import per_sample
+from snn_lightning.attacks.norms import over_pixels
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Champion:
         success = self.attack.succeeded(logits, self.labels)
         better = (success & ~self.success) | ((success == self.success) & (loss > self.loss))
         better &= ~self.closed
-        self.images = torch.where(per_sample(better, images), images, self.images)
+        self.images = torch.where(over_pixels(better, images), images, self.images)
         self.loss = torch.where(better, loss.to(self.loss.dtype), self.loss)
         self.success = torch.where(better, success, self.success)
         return better

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from snn_lightning.attacks.base import Attack
 from snn_lightning.attacks.losses import CrossEntropy, Loss
-from snn_lightning.attacks.norms import per_sample
+from snn_lightning.attacks.norms import over_pixels
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class MIFGSM(Attack):
         adversarial, momentum = images, torch.zeros_like(images)
         for _ in range(self.steps):
             gradient, _, _ = self.gradient(model, adversarial, labels, self.loss)
-            mean = per_sample(gradient.flatten(1).abs().mean(1), gradient)
+            mean = over_pixels(gradient.flatten(1).abs().mean(1), gradient)
             momentum = self.decay * momentum + gradient / mean.clamp(min=1e-30)
             step = adversarial + step_size * self.norm.ascent(momentum)
             adversarial = self.confine(images, step)

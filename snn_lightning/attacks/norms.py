@@ -12,7 +12,7 @@ from torch import Tensor
 from snn_lightning import draws
 
 
-def per_sample(values: Tensor, like: Tensor) -> Tensor:
+def over_pixels(values: Tensor, like: Tensor) -> Tensor:
     """One value a sample (N,) in a shape that broadcasts over `like` (N, *)."""
     return values.view(-1, *[1] * (like.dim() - 1))
 
@@ -79,17 +79,17 @@ class L2(Norm):
         return delta
 
     def project(self, delta: Tensor, eps: float) -> Tensor:
-        size = per_sample(self.size(delta), delta)
+        size = over_pixels(self.size(delta), delta)
         # scaled only where outside, so that a projection changes nothing inside
         return torch.where(size > eps, delta * (eps / size.clamp(min=1e-30)), delta)
 
     def ascent(self, gradient: Tensor) -> Tensor:
         # two divisions: a length squared in float32 underflows for gradients below 1e-19
-        scaled = gradient / per_sample(gradient.flatten(1).abs().amax(1), gradient).clamp(1e-30)
-        return scaled / per_sample(self.size(scaled), scaled).clamp(min=1e-30)
+        scaled = gradient / over_pixels(gradient.flatten(1).abs().amax(1), gradient).clamp(1e-30)
+        return scaled / over_pixels(self.size(scaled), scaled).clamp(min=1e-30)
 
     def uniform(self, like: Tensor, eps: float) -> Tensor:
         direction = self.ascent(draws.normal(like))
         dimensions = like.shape[1:].numel()
         radius = draws.uniform(like.shape[:1], like)
-        return direction * per_sample(eps * radius ** (1 / dimensions), like)
+        return direction * over_pixels(eps * radius ** (1 / dimensions), like)

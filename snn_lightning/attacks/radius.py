@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from snn_lightning.attacks.base import TOLERANCE, Attack
 from snn_lightning.attacks.cost import Cost, Counted
-from snn_lightning.attacks.norms import per_sample
+from snn_lightning.attacks.norms import over_pixels
 from snn_lightning.draws import among
 from snn_lightning.views import evaluation_view
 
@@ -120,8 +120,8 @@ def _drawn_back(
     high = torch.ones_like(low)
     for _ in range(halvings if len(images) else 0):
         middle = (low + high) / 2
-        candidate = images + per_sample(middle, images) * (broken - images)
+        candidate = images + over_pixels(middle, images) * (broken - images)
         still = is_broken(candidate)
-        nearest = torch.where(per_sample(still, images), candidate, nearest)
+        nearest = torch.where(over_pixels(still, images), candidate, nearest)
         low, high = torch.where(still, low, middle), torch.where(still, middle, high)
     return nearest

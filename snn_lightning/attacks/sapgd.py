@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from snn_lightning.attacks.apgd import APGD
 from snn_lightning.attacks.gradient import Champion
 from snn_lightning.attacks.losses import LossFn
-from snn_lightning.attacks.norms import Linf, per_sample
+from snn_lightning.attacks.norms import Linf, over_pixels
 
 
 @dataclass(frozen=True)
@@ -72,4 +72,4 @@ def halvings(steps: int) -> list[int]:
 
 
 def _mean(x: Tensor) -> Tensor:
-    return per_sample(x.flatten(1).mean(1), x)
+    return over_pixels(x.flatten(1).mean(1), x)

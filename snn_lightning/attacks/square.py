@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from snn_lightning import draws
 from snn_lightning.attacks.base import Attack
 from snn_lightning.attacks.losses import Loss, Margin
-from snn_lightning.attacks.norms import L2, Linf, Norm, per_sample
+from snn_lightning.attacks.norms import L2, Linf, Norm, over_pixels
 from snn_lightning.attacks.stopping import until_broken
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of p, in queries out of 10,000
@@ -75,7 +75,7 @@ class Square(Attack):
                 logits = model(candidate.view_as(images))
                 value = self.raised(self.loss, logits, labels)
                 better = self.succeeded(logits, labels) | (value > loss)
-                best = torch.where(per_sample(better, best), candidate, best)
+                best = torch.where(over_pixels(better, best), candidate, best)
                 loss = torch.where(better, value, loss)
         return best.view_as(images)
 
@@ -138,7 +138,7 @@ class L2Squares(Proposals):
         both[target] = delta[target]
         both[source] = delta[source]
         unused = (self.eps**2 - self.norm.size(delta).square()).clamp(min=0) / images.shape[1]
-        mass = both.square().sum((2, 3), keepdim=True) + per_sample(unused, delta)
+        mass = both.square().sum((2, 3), keepdim=True) + over_pixels(unused, delta)
         bump = (
             draws.signs((*images.shape[:2], 1, 1), images) * _bump(images, side, 1, 1)[:, :, 0, 0]
         )

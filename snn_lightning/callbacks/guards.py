@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from snn_lightning.callbacks.evaluation import fitting
+from snn_lightning.callbacks.base import fitting
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.objectives import CraftingObjective
 

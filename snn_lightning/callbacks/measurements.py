@@ -8,21 +8,22 @@ import torch
 from torch import Tensor
 
 from snn_lightning.attacks import FGSM, PGD, Attack
-from snn_lightning.callbacks.evaluation import Evaluation
+from snn_lightning.callbacks.base import Measurement
 from snn_lightning.checks import warn_of_silence
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.evaluation.grid import Cell, grid
+from snn_lightning.evaluation.judge import craft
 from snn_lightning.evaluation.width import WidthSearch, searched
 from snn_lightning.gradients import RGA, STBP, GradientEstimator, Searched
 from snn_lightning.metrics import AttackSuccessRate, Disagreement
 from snn_lightning.seeding import CRAFT, JUDGE, seeded
 
 
-class ShuffleTest(Evaluation):
+class ShuffleTest(Measurement):
     """Accuracy with every neuron's spikes in a random order in time (paper, Table 1).
 
     Logs shuffled_acc, and shuffled_drop: the clean accuracy on the same images minus it.
-    Arguments as of `Evaluation`.
+    Arguments as of `Measurement`.
     """
 
     def start(self, module: SNNClassifier) -> None:
@@ -58,7 +59,7 @@ class ShuffleTest(Evaluation):
         )
 
 
-class AttackEvaluation(Evaluation):
+class AttackEvaluation(Measurement):
     """Attack success rates over a grid: attacks x gradient estimators x time extensions.
 
     Adversarial images are crafted on a view of the model and judged on the model itself. Logs
@@ -120,9 +121,8 @@ class AttackEvaluation(Evaluation):
         samples = [x.gradient.samples for x in self.cells if isinstance(x.gradient, Searched)]
         if not samples:
             return self.cells, {}
-        split = module.trainer.datamodule.splits["val"]  # type: ignore[attr-defined]
-        images, labels = split[torch.arange(min(max(samples), len(split)))]
-        images, labels = images.to(module.device).float() / 255, labels.to(module.device)
+        data = module.trainer.datamodule  # type: ignore[attr-defined]
+        images, labels = data.held_out(max(samples), module.device)
         with torch.inference_mode(False), module.trainer.precision_plugin.forward_context():
             return searched(self.cells, module.snn, images, labels, self.seed)
 
@@ -138,7 +138,7 @@ class AttackEvaluation(Evaluation):
         for cell in self.found:
             # Every cell meets the same draws: cells differ in what they are, not in their luck.
             with seeded(*key, CRAFT):
-                adversarial = cell.craft(module.snn, images, labels)
+                adversarial = craft(cell, module.snn, images, labels)
             with seeded(*key, JUDGE):
                 judged[cell.label] = module.snn(adversarial)
             self.metrics[cell.label].update(logits, judged[cell.label], labels)
@@ -167,10 +167,10 @@ class AttackEvaluation(Evaluation):
         return scalars, results
 
 
-class FiringRates(Evaluation):
+class FiringRates(Measurement):
     """Mean firing rate of each layer, in spikes per time step. Logs rate/{layer}.
 
-    Arguments as of `Evaluation`.
+    Arguments as of `Measurement`.
     """
 
     def __init__(

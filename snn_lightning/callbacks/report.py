@@ -11,9 +11,10 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from rich.console import Console
 from rich.table import Table
 
-from snn_lightning.callbacks.evaluation import fitting
+from snn_lightning.callbacks.base import fitting
 from snn_lightning.callbacks.measurements import AttackEvaluation, FiringRates, ShuffleTest
 from snn_lightning.files import write_json
+from snn_lightning.formats import percent
 from snn_lightning.provenance import arithmetic, provenance
 from snn_lightning.reporting import plots
 
@@ -115,17 +116,14 @@ class RunReport(Callback):
 
 
 def _print_table(results: dict[str, Any]) -> None:
-    def percent(value: float | None) -> str:
-        return "-" if value is None or value != value else f"{100 * value:.2f} %"
-
     table = Table(title=f"{results['stage']}: how accurate, and how secure")
     table.add_column("measure")
     for column in ("accuracy", "ASR", "n"):
         table.add_column(column, justify="right")
-    table.add_row("clean", percent(results["clean_acc"]), "", str(results["n"]))
+    table.add_row("clean", percent(results["clean_acc"], 2), "", str(results["n"]))
     if shuffle := results.get("shuffle"):
-        table.add_row("spikes shuffled", percent(shuffle["shuffled_acc"]), "", str(shuffle["n"]))
+        table.add_row("spikes shuffled", percent(shuffle["shuffled_acc"], 2), "", str(shuffle["n"]))
     for label, cell in results.get("attacks", {}).items():
         n = str(cell["n"])
-        table.add_row(label, percent(cell["robust_acc"]), percent(cell["asr"]), n)
+        table.add_row(label, percent(cell["robust_acc"], 2), percent(cell["asr"], 2), n)
     Console().print(table)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from lightning.fabric import Fabric
-from torch import nn
 
 from snn_lightning.commands.curves import Point
 from snn_lightning.commands.fabric import exact
@@ -20,8 +19,7 @@ from snn_lightning.data import DataModule
 from snn_lightning.evaluation import sequence
 from snn_lightning.evaluation.camps import camps
 from snn_lightning.evaluation.counts import Column
-from snn_lightning.evaluation.engine import Engine, Task, Team, per_sample
-from snn_lightning.evaluation.grid import Cell
+from snn_lightning.evaluation.engine import Engine, Task, Team
 from snn_lightning.evaluation.identity import digest
 from snn_lightning.reporting.progress import Progress
 from snn_lightning.snn import SNN
@@ -63,29 +61,23 @@ def attack(
 
 def _attacked(engine: Engine, plan: Plan, bar: Progress) -> Attacked:
     clean = sequence.judge_clean(engine, plan.tasks(None, plan.snn))
-    todo = [_task(engine, plan, cell, plan.snn, clean.correct) for cell in plan.cells]
-    columns = sequence.attack(
-        engine, bar.over(todo, clean.correct), clean.correct, plan.settings.table, bar.done
-    )
-    alone = camps(engine, todo, clean.correct, plan.settings.table)
-    points = [(point, _point(engine, plan, point)) for point in plan.curves]
+    asked = [plan.tasks(cell, plan.snn, whole=plan.settings.table) for cell in plan.cells]
+    todo = [_over(engine, plan, task, clean.correct) for task in asked]
+    columns = sequence.attack(engine, bar.over(todo, clean.correct), clean.correct, bar.done)
+    alone = camps(engine, todo, clean.correct)
+    points = [(point, _along(engine, plan, point)) for point in plan.curves]
     bar.close()
     return Attacked(clean.predicted, todo, columns, points, alone)
 
 
-def _point(engine: Engine, plan: Plan, point: Point) -> Column:
-    target, cell = point.task.target, point.task.cell
-    correct = sequence.judge_clean(engine, plan.tasks(None, target)).correct
-    assert cell is not None
-    return sequence.attack(engine, [_task(engine, plan, cell, target, correct)], correct)[0]
+def _along(engine: Engine, plan: Plan, point: Point) -> Column:
+    correct = sequence.judge_clean(engine, plan.tasks(None, point.task.target)).correct
+    return sequence.attack(engine, [_over(engine, plan, point.task, correct)], correct)[0]
 
 
-def _task(
-    engine: Engine, plan: Plan, cell: Cell, target: nn.Module, correct: Sequence[int]
-) -> Task:
+def _over(engine: Engine, plan: Plan, task: Task, correct: Sequence[int]) -> Task:
     """What depends on its batch depends on all images that are attacked, and how they are cut."""
-    task = plan.tasks(cell, target)
-    if per_sample(task):
+    if task.per_sample:
         return task
     every = digest([engine.images.keys[row] for row in correct], engine.batch_size)
-    return plan.tasks(cell, target, every)
+    return plan.tasks(task.cell, task.target, every)

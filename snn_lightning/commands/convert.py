@@ -22,6 +22,7 @@ from snn_lightning.conversion.calibration import Calibration
 from snn_lightning.conversion.convert import convert
 from snn_lightning.conversion.measure import accuracy_over_time, conversion_report
 from snn_lightning.files import whole, write_figure, write_json
+from snn_lightning.formats import percent
 
 
 def convert_checkpoint(
@@ -103,15 +104,13 @@ def _save(
 
 def _report(accuracies: list[dict[str, Any]], layers: list[dict[str, Any]], output: Path) -> None:
     ann = accuracies[0]["ann_accuracy"]
-    over_time = Table(title=f"test accuracy of the converted network (ANN: {100 * ann:.2f} %)")
+    over_time = Table(title=f"test accuracy of the converted network (ANN: {percent(ann, 2)})")
     for column in ("T", "accuracy", "minus ANN", "n"):
         over_time.add_column(column, justify="right")
     for row in accuracies:
         accuracy = row["accuracy"]
         difference = f"{100 * (accuracy - ann):+.2f}"
-        over_time.add_row(
-            str(row["timesteps"]), f"{100 * accuracy:.2f} %", difference, str(row["n"])
-        )
+        over_time.add_row(str(row["timesteps"]), percent(accuracy, 2), difference, str(row["n"]))
     errors = Table(title="conversion error by layer")
     for column in ("layer", "threshold", "mean activation", "mean |rate x threshold - activation|"):
         errors.add_column(column, justify="left" if column == "layer" else "right")

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, cast
 
-from snn_lightning.attacks import Attack, UntilBroken
+from snn_lightning.attacks import Attack
 from snn_lightning.commands.models import load_snn
 from snn_lightning.commands.tasks import Tasks
 from snn_lightning.evaluation.engine import Task
-from snn_lightning.evaluation.grid import Cell, inner
+from snn_lightning.evaluation.grid import Cell
 from snn_lightning.gradients import GradientEstimator
 from snn_lightning.snn import SNN
 
@@ -58,10 +58,10 @@ def points(
         if curve not in ("attacks", "gradients") and len(set(values)) < len(values):  # type: ignore
             raise ValueError(f"curves.{curve} has a value twice: {values}")
     for curve in ("eps", "steps", "restarts"):
-        if curves.get(curve) and not any(hasattr(inner(cell.attack), curve) for cell in lines):
+        if curves.get(curve) and not any(hasattr(cell.attack, curve) for cell in lines):
             raise ValueError(f"curves.{curve}: none of the attacks has {curve}")
         for cell in lines:
-            if hasattr(inner(cell.attack), curve):
+            if hasattr(cell.attack, curve):
                 for x in cast(list[float], curves.get(curve, [])):
                     changed = replace(cell, attack=_with(cell.attack, curve, x))
                     found.append(Point(curve, cell.label, x, tasks(changed, snn)))
@@ -79,8 +79,6 @@ def points(
 
 
 def _with(attack: Attack, name: str, value: Any) -> Attack:
-    if isinstance(attack, UntilBroken):
-        return UntilBroken(_with(attack.attack, name, value))
     changes = {name: value}
     step_size = getattr(attack, "step_size", None)
     if name == "eps" and step_size is not None and value > 0:

@@ -42,10 +42,7 @@ def with_widths(
     wanted = [cell.gradient.samples for cell in cells if isinstance(cell.gradient, Searched)]
     if not wanted:
         return cells, {}
-    device = next(snn.parameters()).device
-    rows = torch.arange(min(max(wanted), len(data.splits["val"])))
-    images, labels = data.splits["val"][rows]
-    images, labels = images.to(device).float() / 255, labels.to(device)
+    images, labels = data.held_out(max(wanted), next(snn.parameters()).device)
     found, searches = searched(cells, snn, images, labels, seed)
     first = {
         (cell.attack, cell.gradient, cell.extension, cell.box): i

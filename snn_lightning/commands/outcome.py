@@ -12,15 +12,13 @@ from torch import Tensor
 from snn_lightning.commands.curves import Point
 from snn_lightning.commands.plan import Plan
 from snn_lightning.evaluation import counts
-from snn_lightning.evaluation.camps import entries_of
 from snn_lightning.evaluation.counts import Column
 from snn_lightning.evaluation.engine import Engine, Images, Task
-from snn_lightning.evaluation.grid import bare
 from snn_lightning.evaluation.identity import digest, module_digest
-from snn_lightning.evaluation.sets import missing
-from snn_lightning.evaluation.trust import conclude, trust_report
+from snn_lightning.evaluation.trust import Line, conclude, trust_report
 from snn_lightning.evaluation.trust.curves import Along
-from snn_lightning.evaluation.trust.entry import Entry
+from snn_lightning.evaluation.trust.entry import Entry, Row
+from snn_lightning.evaluation.trust.report import SAMPLES
 from snn_lightning.provenance import provenance
 
 
@@ -72,7 +70,7 @@ def outcome(engine: Engine, plan: Plan, found: Attacked) -> Outcome:
         "camps": round(_more_seconds(found), 3),
     }
     results = {**_counted(engine.images, plan, found), "provenance": origin}
-    results["trust"] = _trust(engine.images, plan, found, results)
+    results["trust"] = _trust(engine.images, plan, found, results["worst_case"])
     results["conclusion"] = conclude(results["trust"])._asdict()
     results["searches"] = {name: one.plain() for name, one in plan.searches.items()}
     records = counts.records(engine.images.keys, found.clean, found.columns)
@@ -81,11 +79,11 @@ def outcome(engine: Engine, plan: Plan, found: Attacked) -> Outcome:
 
 def _more_seconds(found: Attacked) -> float:
     """What the camps took beyond the set."""
-    done = {column.cell: column.verdicts for column in found.columns}
+    done = {column.cell: column.judgements for column in found.columns}
     return sum(
-        verdict.seconds
+        judgement.seconds
         for column in found.camps
-        for row, verdict in column.verdicts.items()
+        for row, judgement in column.judgements.items()
         if row not in done[column.cell]
     )
 
@@ -116,27 +114,16 @@ def _counted(images: Images, plan: Plan, found: Attacked) -> dict[str, Any]:
     }
 
 
-def _trust(images: Images, plan: Plan, found: Attacked, results: dict[str, Any]) -> list[Any]:
-    columns = found.columns
+def _trust(images: Images, plan: Plan, found: Attacked, worst_case: Row) -> list[Line]:
+    along: dict[str, list[Along]] = {}
+    for point, column in found.points:
+        along.setdefault(point.curve, []).append(Along(point.label, point.x, Entry.of(column)))
+    first, settings = images.batch(range(min(SAMPLES, len(images.keys)))), plan.settings
     return trust_report(
-        plan.snn, *images.batch(range(min(64, len(images.keys)))), results,
-        [bare(column.cell) for column in columns],
-        {column.cell.label: column.flipped for column in columns},
-        _along(found.points, results["curves"]), plan.settings.seed,
-        missing([column.cell for column in columns]), entries_of(found.camps),
+        plan.snn, *first, [Entry.of(column) for column in found.columns],
+        along=along, camps=[Entry.of(column) for column in found.camps], worst_case=worst_case,
+        declared=settings.declared, draws=settings.draws, seed=settings.seed,
     )  # fmt: skip
-
-
-def _along(
-    curves: Sequence[tuple[Point, Column]], rows: dict[str, list[dict[str, Any]]]
-) -> dict[str, list[Along]]:
-    """The points of the curves for the trust report, in the order of their rows."""
-    found: dict[str, list[Along]] = {}
-    for point, column in curves:
-        beside = found.setdefault(point.curve, [])
-        row = {**counts.cell_results(column), **rows[point.curve][len(beside)]}
-        beside.append(Along(point.label, point.x, Entry(bare(column.cell), row, column.flipped)))
-    return found
 
 
 def _shown(

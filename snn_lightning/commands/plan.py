@@ -64,7 +64,7 @@ def make_plan(
     with torch.no_grad(), fabric.autocast(), exact(settings.exact):
         rounding = arithmetic(fabric.device)
         cells, searches = with_widths(settings.cells(snn, other), snn, data, settings.seed)
-        lines, of_lines = with_widths(settings.lines(cells), snn, data, settings.seed)
+        lines, of_lines = with_widths(settings.lines(snn, cells), snn, data, settings.seed)
     for cell in cells:
         cell.view(snn)  # refuses a time extension of frames before any work
     # Not the kernel: all of them fire alike, and their gradients agree to rounding.

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator
 from lightning.pytorch.callbacks import ProgressBar
@@ -161,13 +160,11 @@ class Trainer(L.Trainer):
         datamodule.setup("test")
         datamodule.require_split(checkpoint)
         require_fit(model.snn, datamodule)
-        split = datamodule.splits["test"]
-        gate = Gate.of(require, baseline, max_drop, samples or len(split))
+        gate = Gate.of(require, baseline, max_drop, samples or len(datamodule.splits["test"]))
         if gate is not None and gate.baseline is not None:
             declared = settings.declared
             gate.baseline.require_alike(None if declared is None else declared.name, eps)
-        images = split[torch.arange(min(8, len(split)))][0]
-        _, rates = model.snn.firing_rates(images.float() / 255)
+        _, rates = model.snn.firing_rates(datamodule.first("test", 8)[0])
         warn_of_silence({name: float(rate.float().mean()) for name, rate in rates.items()})
         bar = any(isinstance(callback, ProgressBar) for callback in self.callbacks)
         outcome = attack(

@@ -164,6 +164,26 @@ class DataModule(LightningDataModule):
         """`load_state_dict` of a whole checkpoint, which may hold nothing of this data."""
         self.load_state_dict(checkpoint.get(type(self).__qualname__) or {})
 
+    def first(
+        self, split: str, samples: int, device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, Tensor]:
+        """The first images of a split, as the model takes them: a stratified subset.
+
+        Args:
+            split: "train", "val" or "test".
+            samples: how many; all of a split that has no more.
+            device: where to.
+
+        Returns:
+            Images float32 (n, *) in [0, 1], not augmented, and labels (n,).
+        """
+        images, labels = self.splits[split][torch.arange(min(samples, len(self.splits[split])))]
+        return images.to(device).float() / 255, labels.to(device)
+
+    def held_out(self, samples: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """The first validation images: what to choose by, and never what is reported."""
+        return self.first("val", samples, device)
+
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Shuffled batches of the training split."""
         return self._loader("train", self.batch_size)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from snn_lightning.attacks import CrossEntropy
-from snn_lightning.evaluation.trust.line import Count, percent, plural
+from snn_lightning.evaluation.trust.line import Count
 from snn_lightning.evaluation.trust.probe import Sample, backward, inside_window
 from snn_lightning.foreign.adopted import Adopted, original
+from snn_lightning.formats import percent, plural
 from snn_lightning.gradients import STBP
 from snn_lightning.seeding import CLEAN
 from snn_lightning.snn import SNN

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from snn_lightning.evaluation.counts import Column, cell_results
+from snn_lightning.evaluation.counts import Column
 from snn_lightning.evaluation.engine import Engine, Task
-from snn_lightning.evaluation.grid import Cell, bare
+from snn_lightning.evaluation.grid import Cell
 from snn_lightning.evaluation.sequence import attack
-from snn_lightning.evaluation.trust.entry import Entry, plain_stbp
+from snn_lightning.evaluation.trust.entry import plain_stbp
 
 
-def camps(
-    engine: Engine, tasks: Sequence[Task], correct: Sequence[int], table: bool = False
-) -> list[Column]:
+def camps(engine: Engine, tasks: Sequence[Task], correct: Sequence[int]) -> list[Column]:
     """Ask each camp in turn about all images, within each budget in which STBP attacks.
 
     After a sequence STBP has met only what the attacks before it had left, and they have not met
@@ -24,7 +22,6 @@ def camps(
         engine: of the evaluation.
         tasks: its cells, in their order.
         correct: the rows that are classified correctly before any attack.
-        table: as of the evaluation.
 
     Returns:
         The columns of STBP, then those of the others, budget by budget.
@@ -36,13 +33,8 @@ def camps(
         within = [(task, cell) for task, cell in white if _budget(cell) == budget]
         for ours in (True, False):
             camp = [task for task, cell in within if (cell.gradient in plain) is ours]
-            found += attack(engine, camp, correct, table)
+            found += attack(engine, camp, correct)
     return found
-
-
-def entries_of(columns: Sequence[Column]) -> list[Entry]:
-    """As the trust report takes them."""
-    return [Entry(bare(x.cell), cell_results(x), x.flipped) for x in columns]
 
 
 def _white(cell: Cell) -> bool:

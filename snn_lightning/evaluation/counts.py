@@ -1,4 +1,4 @@
-"""Counts, shares and intervals from verdicts."""
+"""Counts, shares and intervals from judgements."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from snn_lightning.evaluation.engine import Verdict
+from snn_lightning.evaluation.engine import Judgement
 from snn_lightning.evaluation.grid import Cell
 from snn_lightning.evaluation.wilson import share, wilson
 
@@ -17,25 +17,25 @@ class Column:
 
     Args:
         cell: how the images were crafted.
-        verdicts: of the attacked rows; all of them were classified correctly before.
+        judgements: of the attacked rows; all of them were classified correctly before.
         labels: of all images.
         correct: the rows that are classified correctly before any attack.
     """
 
     cell: Cell
-    verdicts: Mapping[int, Verdict]
+    judgements: Mapping[int, Judgement]
     labels: Sequence[int]
     correct: Collection[int]
 
     @property
     def broken(self) -> list[int]:
         """The attacked rows that are misclassified under the attack."""
-        return [row for row, x in self.verdicts.items() if x.predicted != self.labels[row]]
+        return [row for row, x in self.judgements.items() if x.predicted != self.labels[row]]
 
     @property
     def complete(self) -> bool:
         """Whether all images that could be broken were attacked, so that shares mean something."""
-        return len(self.verdicts) == len(self.correct)
+        return len(self.judgements) == len(self.correct)
 
     @property
     def flipped(self) -> list[bool]:
@@ -45,7 +45,7 @@ class Column:
 
     @property
     def seconds(self) -> float:
-        return sum(verdict.seconds for verdict in self.verdicts.values())
+        return sum(judgement.seconds for judgement in self.judgements.values())
 
 
 def counts(n: int, correct: int, flipped: int) -> dict[str, Any]:
@@ -77,9 +77,9 @@ def cell_results(column: Column) -> dict[str, Any]:
         "eps": cell.attack.eps,
         "norm": type(cell.attack.norm).__name__,
         "settings": cell.settings,
-        "attacked": len(column.verdicts),
+        "attacked": len(column.judgements),
         **found,
-        "largest": max((verdict.size for verdict in column.verdicts.values()), default=0.0),
+        "largest": max((judgement.size for judgement in column.judgements.values()), default=0.0),
     }
 
 
@@ -133,7 +133,7 @@ def records(
     table: list[list[Any]] = [[*header, "clean", "adversarial", "size"]]
     for column in columns:
         cell = [*column.cell.axes.values(), column.cell.label]
-        for row, verdict in sorted(column.verdicts.items()):
+        for row, judgement in sorted(column.judgements.items()):
             image = [row, keys[row], column.labels[row], clean[row]]
-            table.append([*cell, *image, verdict.predicted, f"{verdict.size:.6g}"])
+            table.append([*cell, *image, judgement.predicted, f"{judgement.size:.6g}"])
     return table

@@ -25,7 +25,7 @@ from snn_lightning.seeding import CLEAN, CRAFT, JUDGE, seeded
 EXAMPLES = 8  # adversarial images a cell that are kept to look at
 
 
-class Verdict(NamedTuple):
+class Judgement(NamedTuple):
     """On one image.
 
     predicted: the class that the model gives it. size: of its perturbation, in the attack's norm.
@@ -39,26 +39,40 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """A cell on a target: what is attacked, and judged. `key` tells it from every other task.
+    """What is attacked, with what, and on which images.
 
-    No cell: the target's own verdict on the clean images.
+    Args:
+        key: tells it from every other task.
+        cell: how images are crafted; None: none are, and the target judges the clean ones.
+        target: what is attacked, and judges.
+        whole: attack all images that are classified correctly, whatever tasks before have broken;
+            else what those have left. What depends on its batch (PDSG) attacks all in any case.
     """
 
     key: str
     cell: Cell | None
     target: nn.Module
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "whole", self.whole or not self.per_sample)
+
+    @property
+    def per_sample(self) -> bool:
+        """Whether what it gives on an image is its own, whatever images are beside it."""
+        return self.cell is None or self.cell.per_sample(self.target)
 
 
 class Ledger(Protocol):
-    """Finished verdicts, by task and by the key of the image."""
+    """Finished judgements, by task and by the key of the image."""
 
-    def read(self, task: str) -> Mapping[str, Verdict]:
+    def read(self, task: str) -> Mapping[str, Judgement]:
         """All that is known of a task."""
 
     def write(
-        self, task: str, found: Mapping[str, Verdict], examples: Mapping[str, Tensor]
+        self, task: str, found: Mapping[str, Judgement], examples: Mapping[str, Tensor]
     ) -> None:
-        """Add verdicts; `examples`: some of the adversarial images (*), by the image's key."""
+        """Add judgements; `examples`: some of the adversarial images (*), by the image's key."""
 
     def examples(self, task: str) -> Mapping[str, Tensor]:
         """Adversarial images that were kept."""
@@ -68,16 +82,16 @@ class Memory:
     """A ledger that is forgotten with the process."""
 
     def __init__(self) -> None:
-        self.verdicts: dict[str, dict[str, Verdict]] = {}
+        self.judgements: dict[str, dict[str, Judgement]] = {}
         self.images: dict[str, dict[str, Tensor]] = {}
 
-    def read(self, task: str) -> Mapping[str, Verdict]:
-        return self.verdicts.get(task, {})
+    def read(self, task: str) -> Mapping[str, Judgement]:
+        return self.judgements.get(task, {})
 
     def write(
-        self, task: str, found: Mapping[str, Verdict], examples: Mapping[str, Tensor]
+        self, task: str, found: Mapping[str, Judgement], examples: Mapping[str, Tensor]
     ) -> None:
-        self.verdicts.setdefault(task, {}).update(found)
+        self.judgements.setdefault(task, {}).update(found)
         self.images.setdefault(task, {}).update(examples)
 
     def examples(self, task: str) -> Mapping[str, Tensor]:
@@ -114,7 +128,7 @@ class Team:
 
 @dataclass(frozen=True)
 class Engine:
-    """Computes verdicts that the ledger lacks, in batches that are dealt out over the team.
+    """Computes judgements that the ledger lacks, in batches that are dealt out over the team.
 
     Args:
         images: what is attacked.
@@ -134,12 +148,12 @@ class Engine:
     team: Team = field(default_factory=Team)
     progress: Callable[[int], None] = lambda images: None
 
-    def verdicts(self, task: Task, rows: Sequence[int]) -> dict[int, Verdict]:
+    def judgements(self, task: Task, rows: Sequence[int]) -> dict[int, Judgement]:
         """What the task gives on those rows, computed where nobody has done so."""
         keys, known = self.images.keys, dict(self.ledger.read(task.key))
         self.team.meet()  # all deal out the same: nobody finishes a batch before all have read
         packed = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
-        if per_sample(task):
+        if task.per_sample:
             missing = [row for row in rows if keys[row] not in known]
             starts = range(0, len(missing), self.batch_size)
             packed = [missing[i : i + self.batch_size] for i in starts]
@@ -163,7 +177,7 @@ class Engine:
             sizes, kept = torch.zeros(len(rows)), []
         else:
             with seeded(*own, CRAFT), streams(ids, self.seed, CRAFT):
-                adversarial = craft(cell, task.target, images, labels, self.draws)
+                adversarial = craft(cell, task.target, images, labels, draws=self.draws)
             with seeded(*own, JUDGE), streams(ids, self.seed, JUDGE):
                 judged = decide(task.target, adversarial, self.draws)
             sizes = cell.attack.norm.size(adversarial - images)
@@ -173,14 +187,6 @@ class Engine:
         columns = zip(rows, judged.tolist(), sizes.tolist(), strict=True)
         self.ledger.write(
             task.key,
-            {self.images.keys[row]: Verdict(y, size, seconds) for row, y, size in columns},
+            {self.images.keys[row]: Judgement(y, size, seconds) for row, y, size in columns},
             {self.images.keys[rows[i]]: adversarial[i].float().cpu() for i in kept},
         )
-
-
-def per_sample(task: Task) -> bool:
-    """Whether what the task gives on an image is its own, whatever images are beside it."""
-    if task.cell is None:
-        return True
-    view = task.cell.view(task.target)
-    return getattr(getattr(view, "gradient", None), "per_sample", True)

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from snn_lightning.attacks import Attack
 from snn_lightning.evaluation import counts, sequence
-from snn_lightning.evaluation.camps import camps, entries_of
+from snn_lightning.evaluation.camps import camps
 from snn_lightning.evaluation.engine import Engine, Images, Memory, Task
-from snn_lightning.evaluation.grid import Cell, bare, grid
 from snn_lightning.evaluation.identity import image_keys
-from snn_lightning.evaluation.sets import DEFAULT, AttackSet, missing, stopping
+from snn_lightning.evaluation.sets import Choice
 from snn_lightning.evaluation.trust import Conclusion, Line, conclude, trust_report
-from snn_lightning.gradients import ASSG, HART, RGA, STBP, GradientEstimator, Searched
+from snn_lightning.evaluation.trust.entry import Entry
+from snn_lightning.formats import interval, percent
+from snn_lightning.gradients import GradientEstimator, Searched
 from snn_lightning.snn import SNN
 from snn_lightning.views import evaluation_view
 
@@ -56,17 +57,17 @@ class Evaluation:
         return conclude(self.trust)
 
     def __repr__(self) -> str:
-        robust, clean = 100 * self.robust_accuracy, 100 * self.clean_accuracy
-        low, high = (100 * bound for bound in self.robust_accuracy_interval)
-        return (
-            f"Evaluation(robust {robust:.1f} % (95 %: {low:.1f} to {high:.1f}), clean {clean:.1f} "
-            f"%, n = {self.n}, {len(self.cells)} attacks{f' ({self.set})' if self.set else ''})"
+        robust = (
+            f"{percent(self.robust_accuracy)} (95 %: {interval(self.robust_accuracy_interval)})"
         )
+        attacks = f"{len(self.cells)} attacks{f' ({self.set})' if self.set else ''}"
+        clean = percent(self.clean_accuracy)
+        return f"Evaluation(robust {robust}, clean {clean}, n = {self.n}, {attacks})"
 
     def _repr_html_(self) -> str:
         steps = "".join(
             f"<tr><td>{escape(step['label'])}</td><td>{cell['attacked']}</td>"
-            f"<td>{step['broke']}</td><td>{100 * step['robust_acc']:.1f} %</td></tr>"
+            f"<td>{step['broke']}</td><td>{percent(step['robust_acc'])}</td></tr>"
             for step, cell in zip(self.worst_case["steps"], self.cells, strict=True)
         )
         checks = "".join(
@@ -138,34 +139,29 @@ def evaluate(
     if any(isinstance(gradient, Searched) for gradient in gradients or ()):
         raise ValueError("a width is searched on other images: call evaluation.width.search_width")
     model = evaluation_view(model)
-    chosen, cells = _cells(model, attacks, gradients, eps, extensions, substitute)
+    choice = Choice(eps=eps, attacks=attacks, gradients=gradients, extensions=extensions)
+    cells, chosen = choice.cells(model, substitute), choice.declared
     data = Images(
         lambda rows: _batch(images, labels, rows), image_keys(images, labels), labels.tolist()
     )
     engine = Engine(data, Memory(), seed, draws, batch_size)
-    tasks = [Task(cell.label, cell, model) for cell in cells]
+    tasks = [Task(cell.label, cell, model, table) for cell in cells]
     with torch.inference_mode(False), torch.no_grad():
         classes = model(images[:1]).shape[-1]
         if labels.min() < 0 or labels.max() >= classes:
             raise ValueError(f"labels must lie in [0, {classes}), the classes of the model")
         found = sequence.judge_clean(engine, Task("clean", None, model))
-        columns = sequence.attack(engine, tasks, found.correct, table)
+        columns = sequence.attack(engine, tasks, found.correct)
         asked = trust and isinstance(model, SNN)
-        alone = camps(engine, tasks, found.correct, table) if asked else []
+        alone = camps(engine, tasks, found.correct) if asked else []
     worst, rows = counts.worst_case(columns), [counts.cell_results(column) for column in columns]
     clean = counts.clean_results(data.labels, found.correct)
     lines: list[Line] = []
     if trust and isinstance(model, SNN):
-        results = {
-            "set": None if chosen is None else {"name": chosen.name, "strong": chosen.strong},
-            "cells": rows,
-            "worst_case": worst,
-            "config": {"draws": draws},
-        }
         lines = trust_report(
-            model, images, labels, results, [bare(cell) for cell in cells],
-            {x.cell.label: x.flipped for x in columns}, seed=seed, missing=missing(cells),
-            camps=entries_of(alone),
+            model, images, labels, [Entry.of(column) for column in columns],
+            camps=[Entry.of(column) for column in alone], worst_case=worst,
+            declared=chosen, draws=draws, seed=seed,
         )  # fmt: skip
     return Evaluation(
         n=clean["n"],
@@ -178,27 +174,6 @@ def evaluate(
         worst_case=worst,
         trust=tuple(lines),
     )
-
-
-def _cells(
-    model: nn.Module,
-    attacks: Sequence[Attack] | None,
-    gradients: Sequence[GradientEstimator] | None,
-    eps: float,
-    extensions: Sequence[int],
-    substitute: nn.Module | None,
-) -> tuple[AttackSet | None, list[Cell]]:
-    plain = attacks is None and gradients is None and tuple(extensions) == (1,)
-    if plain and substitute is None:
-        return DEFAULT, DEFAULT.cells(model, eps)
-    if attacks is None:
-        raise ValueError("gradients, extensions and a substitute go with attacks of your own")
-    own: Sequence[GradientEstimator | None] = gradients or (STBP(), RGA(), HART(), ASSG())
-    if not isinstance(model, SNN):
-        if gradients:
-            raise ValueError(f"{type(model).__name__} is no SNN: it has its own gradient alone")
-        own = (None,)
-    return None, stopping(grid(attacks, own, extensions, substitute))
 
 
 def _batch(images: Tensor, labels: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from snn_lightning.evaluation.paired import Paired
 from snn_lightning.evaluation.trust.line import Count, difference, share
 from snn_lightning.evaluation.wilson import Z, wilson
+from snn_lightning.formats import pixels
 
 # measure -> whether more is better, and what it is
 MEASURES = {
@@ -239,4 +240,4 @@ def exit_code(decisions: Sequence[Decision], conclusion: str) -> int:
 
 
 def _radii(eps: Set[float]) -> str:
-    return ", ".join(f"{255 * x:.4g}/255" for x in sorted(eps))
+    return ", ".join(pixels(x) for x in sorted(eps))

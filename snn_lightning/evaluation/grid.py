@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import KW_ONLY, dataclass, fields
+from itertools import product
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from snn_lightning.attacks import Attack, UntilBroken
 from snn_lightning.gradients import GradientEstimator, Searched
@@ -23,6 +24,7 @@ class Cell:
         gradient: the estimator of the view that it searches on; None: the model's own.
         extension: factor by which that view's time is extended, >= 1.
         substitute: another model to search on (black box); None: the model itself (white box).
+        stop: end the search for an image at the first iterate that breaks it (`UntilBroken`).
         attack_name, gradient_name: the two in short; None: the names of their classes.
     """
 
@@ -30,7 +32,9 @@ class Cell:
     attack: Attack
     gradient: GradientEstimator | None = None
     extension: int = 1
+    _: KW_ONLY
     substitute: nn.Module | None = None
+    stop: bool = False
     attack_name: str | None = None
     gradient_name: str | None = None
 
@@ -44,7 +48,7 @@ class Cell:
         """Where it stands in the grid, in plain values: what results and logs keep of it."""
         gradient = None if self.gradient is None else type(self.gradient).__name__
         return {
-            "attack": self.attack_name or type(inner(self.attack)).__name__,
+            "attack": self.attack_name or type(self.attack).__name__,
             "gradient": (self.gradient_name or gradient) if self.attack.uses_gradient else None,
             "extension": self.extension,
             "box": self.box,
@@ -54,7 +58,7 @@ class Cell:
     def settings(self) -> dict[str, str | None]:
         """The attack and the estimator in full, as text."""
         gradient = repr(self.gradient) if self.attack.uses_gradient else None
-        return {"attack": repr(inner(self.attack)), "gradient": gradient}
+        return {"attack": repr(self.attack), "gradient": gradient}
 
     def view(self, model: nn.Module) -> nn.Module:
         """The view that is attacked; it shares the weights of `model`, or of the substitute."""
@@ -69,9 +73,9 @@ class Cell:
         encoder = source.encoder if self.extension == 1 else source.encoder.extended(self.extension)
         return source.replace(encoder=encoder, gradient=self.gradient)
 
-    def craft(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        """Adversarial images for `model`, of the shape of `images`."""
-        return self.attack(self.view(model), images, labels)
+    def per_sample(self, model: nn.Module) -> bool:
+        """Whether what it does to an image is the image's own, whatever images are beside it."""
+        return getattr(getattr(self.view(model), "gradient", None), "per_sample", True)
 
 
 def grid(
@@ -79,11 +83,15 @@ def grid(
     gradients: Sequence[GradientEstimator | None],
     extensions: Sequence[int] = (1,),
     substitute: nn.Module | None = None,
+    *,
+    stop: bool = False,
 ) -> list[Cell]:
     """Every combination, attacks outermost, each under a label of its own.
 
     With a substitute each cell comes twice, white and black box. An attack that asks for no
     gradient (`uses_gradient` is False) is one cell: nothing but the model itself matters to it.
+    `stop`: every search ends for an image at the first iterate that breaks it; a search that is
+    given inside `UntilBroken` does in any case.
     """
     if not attacks or not gradients or not extensions:
         raise ValueError("an evaluation needs at least one attack, one gradient and one extension")
@@ -92,35 +100,28 @@ def grid(
     if any(attack.targeted for attack in attacks):
         raise ValueError("a targeted attack needs labels to reach: an evaluation has the true ones")
     own = [gradient for gradient in gradients if gradient is not None]
-    names = dict(zip(own, labels(own), strict=True))
+    short = dict(zip(own, names(own), strict=True))
+    searches = [x.attack if isinstance(x, UntilBroken) else x for x in attacks]
     cells = []
-    for attack_name, attack in zip(labels([inner(x) for x in attacks]), attacks, strict=True):
+    for attack_name, attack, given in zip(names(searches), searches, attacks, strict=True):
+        stops = stop or isinstance(given, UntilBroken)
         if not attack.uses_gradient:
-            cells.append(Cell(attack_name, attack, attack_name=attack_name))
+            cells.append(Cell(attack_name, attack, stop=stops, attack_name=attack_name))
             continue
-        for source in (None,) if substitute is None else (None, substitute):
-            for gradient in gradients:
-                for k in extensions:
-                    name = None if gradient is None else names[gradient]
-                    parts = [attack_name + (f"/{name}" if name else "")]
-                    parts += [f"x{k}"] * (k > 1) + ["black"] * (source is not None)
-                    cells.append(
-                        Cell(" ".join(parts), attack, gradient, k, source, attack_name, name)
-                    )
+        sources = (None,) if substitute is None else (None, substitute)
+        for source, gradient, k in product(sources, gradients, extensions):
+            name = None if gradient is None else short[gradient]
+            parts = [attack_name + (f"/{name}" if name else "")]
+            parts += [f"x{k}"] * (k > 1) + ["black"] * (source is not None)
+            cell = Cell(
+                " ".join(parts), attack, gradient, k,
+                substitute=source, stop=stops, attack_name=attack_name, gradient_name=name,
+            )  # fmt: skip
+            cells.append(cell)
     return cells
 
 
-def inner(attack: Attack) -> Attack:
-    """The search that `UntilBroken` ends at the first break; any other attack itself."""
-    return attack.attack if isinstance(attack, UntilBroken) else attack
-
-
-def bare(cell: Cell) -> Cell:
-    """The cell with the search itself in place of `UntilBroken`."""
-    return replace(cell, attack=inner(cell.attack))
-
-
-def labels(objects: Sequence[object]) -> list[str]:
+def names(objects: Sequence[object]) -> list[str]:
     """Short distinct names: the class, and the fields in which members of one class differ.
 
     A * after an estimator: its width is searched.

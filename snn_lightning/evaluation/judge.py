@@ -1,11 +1,11 @@
-"""The verdict of a model on images: over one forward pass, or over several random ones."""
+"""The judgement of a model on images: over one forward pass, or over several random ones."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from snn_lightning.attacks import ExpectationOverTransformation
+from snn_lightning.attacks import ExpectationOverTransformation, UntilBroken
 from snn_lightning.encoders import Poisson
 from snn_lightning.evaluation.grid import Cell
 from snn_lightning.snn import SNN
@@ -31,6 +31,9 @@ def decide(model: nn.Module, images: Tensor, draws: int) -> Tensor:
     return logits.argmax(1)
 
 
-def craft(cell: Cell, model: nn.Module, images: Tensor, labels: Tensor, draws: int) -> Tensor:
+def craft(
+    cell: Cell, model: nn.Module, images: Tensor, labels: Tensor, *, draws: int = 1
+) -> Tensor:
     """Adversarial images (N, *) of a cell, searched over `draws` passes where input is random."""
-    return cell.attack(expected(cell.view(model), draws), images, labels)
+    attack = UntilBroken(cell.attack) if cell.stop else cell.attack
+    return attack(expected(cell.view(model), draws), images, labels)

@@ -12,9 +12,9 @@ from rich.table import Table
 from torch import Tensor
 
 from snn_lightning.files import write_csv, write_json
+from snn_lightning.formats import interval, percent, points
 from snn_lightning.reporting import pictures
 from snn_lightning.reporting.card import write_card
-from snn_lightning.reporting.formats import interval, percent
 from snn_lightning.reporting.page import write_page
 
 
@@ -60,25 +60,26 @@ def print_table(found: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
     table.add_column("attack", overflow="fold")
     for column in ("attacked", "broken", "ASR (%)", "left robust (%)", "s"):
         table.add_column(column, justify="right")
-    table.add_row("clean", "", "", "", percent(clean["acc"]), "")
+    table.add_row("clean", "", "", "", points(clean["acc"]), "")
     for cell, step in zip(found["cells"], worst["steps"], strict=True):
         table.add_row(
             cell["label"],
             str(cell["attacked"]),
             str(cell["flipped"]),
-            percent(cell["asr"]),
-            percent(step["robust_acc"]),
+            points(cell["asr"]),
+            points(step["robust_acc"]),
             f"{seconds[cell['label']]:.1f}",
         )
     table.add_section()
     table.add_row(
-        f"worst case of these {len(worst['set'])}", str(worst["clean_correct"]),
-        str(worst["flipped"]), percent(worst["asr"]), percent(worst["robust_acc"]), "",
+        f"worst case of these {len(worst['set'])}",
+        str(worst["clean_correct"]), str(worst["flipped"]),
+        points(worst["asr"]), points(worst["robust_acc"]), "",
         style="bold",
     )  # fmt: skip
     Console().print(table)
     Console().print(
-        f"robust accuracy {percent(worst['robust_acc'])} %, 95 %: "
+        f"robust accuracy {percent(worst['robust_acc'], 2)}, 95 %: "
         f"{interval(worst['robust_interval'])}"
     )
     for search in {repr(x): x for x in found.get("searches", {}).values()}.values():

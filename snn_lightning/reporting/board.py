@@ -18,8 +18,8 @@ from rich.table import Table
 
 from snn_lightning.evaluation.wilson import wilson
 from snn_lightning.files import write_text
+from snn_lightning.formats import interval, points
 from snn_lightning.reporting.card import ENTRY, FORMAT, budget, set_name
-from snn_lightning.reporting.formats import interval, percent
 
 TRUST = {
     "believed": "believed",
@@ -196,7 +196,7 @@ def _row(row: Row) -> str:
         (row.model, None), (row.data, None),
         ("–" if row.timesteps is None else str(row.timesteps), float(row.timesteps or 0)),
         ("–" if row.leak is None else f"{row.leak:g}", row.leak or 0.0),
-        (row.training, None), (percent(clean), clean), (percent(robust), robust),
+        (row.training, None), (points(clean), clean), (points(robust), robust),
         (interval((low, high)), low), (row.trust, None), (f"{row.seconds:,.0f}", row.seconds),
         (row.date, None),
     ]  # fmt: skip
@@ -222,7 +222,7 @@ def print_board(rows: Sequence[Row]) -> None:
         table.add_column("trust")
         for row in group:
             table.add_row(
-                plain(row.model), percent(row.clean / row.n), percent(row.robust / row.n),
+                plain(row.model), points((row.clean, row.n)), points((row.robust, row.n)),
                 interval(row.bounds), row.trust,
             )  # fmt: skip
         console.print(table)

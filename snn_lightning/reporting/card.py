@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from snn_lightning.files import write_json, write_text
-from snn_lightning.reporting.formats import interval, markdown, percent, pixels
+from snn_lightning.formats import interval, markdown, pixels, points
 
 CARD, ENTRY = "robustness_card.md", "leaderboard_entry.json"
 FORMAT = 1  # of an entry
@@ -71,7 +71,12 @@ def card(results: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         "attacks": f"{set_name(found)}, {budget(found)}, white box",
     }  # fmt: skip
     falls = [
-        _row(markdown(cell["label"]), cell["attacked"], step["broke"], percent(step["robust_acc"]))
+        _row(
+            markdown(cell["label"]),
+            cell["attacked"],
+            step["broke"],
+            points(step["robust_acc"]),
+        )
         for cell, step in zip(results["cells"], worst["steps"], strict=True)
     ]
     lines = [
@@ -79,8 +84,8 @@ def card(results: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         f"# Robustness card: {markdown(model['name'])}\n",
         "| | % | 95 % interval | n |",
         "|---|---:|---:|---:|",
-        _row("clean accuracy", percent(clean["acc"]), interval(clean["interval"]), clean["n"]),
-        _row("robust accuracy", percent(worst["robust_acc"]), interval(worst["robust_interval"]),
+        _row("clean accuracy", points(clean["acc"]), interval(clean["interval"]), clean["n"]),
+        _row("robust accuracy", points(worst["robust_acc"]), interval(worst["robust_interval"]),
              worst["n"]),
         f"\n**{markdown(conclusion['words'].capitalize())}.** {markdown(conclusion['says'])}\n",
         "The robust accuracy counts the images that are classified correctly and that none of the "

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from snn_lightning.evaluation.gate import MISSED, PASSED, Decision
 from snn_lightning.files import write_text
-from snn_lightning.reporting.formats import interval, markdown, percent
+from snn_lightning.formats import interval, markdown, percent
 
 SAYS = {PASSED: "passed", MISSED: "missed"}
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -89,9 +89,9 @@ def summary(results: Mapping[str, Any], decisions: Sequence[Decision], code: int
         "",
         "| measure | found | 95 % interval | n |",
         "|---|---:|---:|---:|",
-        f"| clean accuracy | {percent(clean['acc'])} % | {interval(clean['interval'])} % "
+        f"| clean accuracy | {percent(clean['acc'], 2)} | {interval(clean['interval'])} % "
         f"| {clean['n']} |",
-        f"| robust accuracy ({markdown(name)}) | {percent(worst['robust_acc'])} % "
+        f"| robust accuracy ({markdown(name)}) | {percent(worst['robust_acc'], 2)} "
         f"| {interval(worst['robust_interval'])} % | {worst['n']} |",
         "",
         *(f"- **{'met' if x.met else 'missed'}**: {markdown(x.name)}: {markdown(x.says)}"

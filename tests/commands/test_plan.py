@@ -22,7 +22,7 @@ def test_a_task_is_known_by_all_that_its_result_depends_on() -> None:
         tasks(Cell("a", PGD(steps=11), RGA()), snn),
         tasks(Cell("a", PGD(), RGA(gamma=0.1)), snn),
         tasks(Cell("a", PGD(), RGA(), 2), snn),
-        tasks(Cell("a", PGD(), RGA(), 1, other), snn),
+        tasks(Cell("a", PGD(), RGA(), substitute=other), snn),
         tasks(Cell("a", PGD(), RGA()), other),
         Tasks(1, 1)(Cell("a", PGD(), RGA()), snn),
     ]

@@ -1,4 +1,4 @@
-"""Finished verdicts on disk."""
+"""Finished judgements on disk."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from snn_lightning.commands.store import Store
-from snn_lightning.evaluation.engine import Verdict
+from snn_lightning.evaluation.engine import Judgement
 
-FOUND = {"a1": Verdict(3, 0.25, 0.5), "b2": Verdict(0, 0.0, 0.5)}
+FOUND = {"a1": Judgement(3, 0.25, 0.5), "b2": Judgement(0, 0.0, 0.5)}
 
 
 def test_what_was_written_comes_back_to_every_process(tmp_path: Path) -> None:
@@ -18,9 +18,9 @@ def test_what_was_written_comes_back_to_every_process(tmp_path: Path) -> None:
     assert theirs.read("task") == {}
     images = {"a1": torch.rand(1, 4, 4)}
     ours.write("task", FOUND, images)
-    ours.write("task", {"c3": Verdict(1, 0.1, 0.1)}, {})
+    ours.write("task", {"c3": Judgement(1, 0.1, 0.1)}, {})
     for store in (ours, theirs):
-        assert store.read("task") == {**FOUND, "c3": Verdict(1, 0.1, 0.1)}
+        assert store.read("task") == {**FOUND, "c3": Judgement(1, 0.1, 0.1)}
         assert store.read("another") == {}
         assert torch.equal(store.examples("task")["a1"], images["a1"])
     names = sorted(path.suffix for path in (tmp_path / "task").iterdir())
@@ -51,8 +51,8 @@ def test_a_damaged_file_is_named_and_its_images_are_attacked_again(
 @pytest.mark.parametrize(
     "wrong", [[-3, 0.0, 0.0], ["seven", 0.0, 0.0], [1, -1.0, 0.0], [True, 0, 0]]
 )
-def test_what_is_no_verdict_is_not_taken(tmp_path: Path, wrong: list[object]) -> None:
-    Store(tmp_path).write("task", {"a1": Verdict(*wrong)}, {})  # type: ignore[arg-type]
+def test_what_is_no_judgement_is_not_taken(tmp_path: Path, wrong: list[object]) -> None:
+    Store(tmp_path).write("task", {"a1": Judgement(*wrong)}, {})  # type: ignore[arg-type]
     with pytest.warns(UserWarning, match="is damaged"):
         assert Store(tmp_path).read("task") == {}
 
@@ -69,5 +69,5 @@ def test_a_damaged_picture_costs_a_picture(tmp_path: Path) -> None:
 
 def test_nan_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        Store(tmp_path).write("task", {"a": Verdict(0, float("nan"), 0.0)}, {})
+        Store(tmp_path).write("task", {"a": Judgement(0, float("nan"), 0.0)}, {})
     assert not list((tmp_path / "task").glob("*.json"))

@@ -1,4 +1,4 @@
-"""The engine: verdicts by image, counts, the worst case, and `evaluate` on any module."""
+"""The engine: judgements by image, counts, the worst case, and `evaluate` on any module."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from snn_lightning.callbacks import AttackEvaluation
 from snn_lightning.errors import load
 from snn_lightning.evaluation import sequence
 from snn_lightning.evaluation.counts import Column, cell_results, counts, records, worst_case
-from snn_lightning.evaluation.engine import Engine, Images, Memory, Task, Team, Verdict
+from snn_lightning.evaluation.engine import Engine, Images, Judgement, Memory, Task, Team
 from snn_lightning.evaluation.evaluate import evaluate
 from snn_lightning.evaluation.grid import Cell, grid
 from snn_lightning.evaluation.identity import image_keys
 from snn_lightning.evaluation.judge import craft, decide
-from snn_lightning.evaluation.sets import SETS, stopping
+from snn_lightning.evaluation.sets import SETS
 from snn_lightning.evaluation.wilson import wilson
 from snn_lightning.gradients import ASSG, HART, PDSG, GradientEstimator, RateReuse, Searched
 
@@ -34,8 +34,8 @@ from snn_lightning.gradients import ASSG, HART, PDSG, GradientEstimator, RateReu
 
 def column(labels: list[int], clean: list[int], adversarial: dict[int, int]) -> Column:
     correct = [row for row, y in enumerate(labels) if clean[row] == y]
-    verdicts = {row: Verdict(y, 0.5, 1.0) for row, y in adversarial.items()}
-    return Column(Cell("PGD/RGA x2", PGD(), RGA(), 2), verdicts, labels, correct)
+    judgements = {row: Judgement(y, 0.5, 1.0) for row, y in adversarial.items()}
+    return Column(Cell("PGD/RGA x2", PGD(), RGA(), 2), judgements, labels, correct)
 
 
 def test_counts_by_hand() -> None:
@@ -105,27 +105,27 @@ def separable(images: int = 24) -> tuple[SNN, Tensor, Tensor]:
 
 
 CELLS = [
-    *stopping(grid([FGSM(eps=0.01), PGD(eps=0.02, step_size=0.005, steps=4)], [STBP(), RGA()])),
-    *stopping(grid([SAPGD(eps=0.02, steps=5), APGD(eps=0.02, steps=5)], [ASSG(), HART()])),
-    *stopping(grid([Square(eps=0.02, queries=20), UniformNoise(eps=0.02)], [STBP()])),
+    *grid([FGSM(eps=0.01), PGD(eps=0.02, step_size=0.005, steps=4)], [STBP(), RGA()], stop=True),
+    *grid([SAPGD(eps=0.02, steps=5), APGD(eps=0.02, steps=5)], [ASSG(), HART()], stop=True),
+    *grid([Square(eps=0.02, queries=20), UniformNoise(eps=0.02)], [STBP()], stop=True),
 ]
 
 
 @pytest.mark.parametrize("cells", [CELLS, CELLS[::-1]], ids=["order", "reversed"])
 def test_one_attack_after_the_other_is_the_worst_case_of_the_table(cells: list[Cell]) -> None:
     snn, images, labels = separable()
-    tasks = [Task(cell.label, cell, snn) for cell in cells]
     broken = []
     for table, batch_size in ((True, 128), (False, 128), (False, 5), (True, 7)):
+        tasks = [Task(cell.label, cell, snn, whole=table) for cell in cells]
         engine, asked = engine_on(images, labels, batch_size)
         correct = sequence.judge_clean(engine, Task("clean", None, snn)).correct
         assert 0 < len(correct) < len(labels)
-        columns = sequence.attack(engine, tasks, correct, table)
+        columns = sequence.attack(engine, tasks, correct)
         assert {row for rows in asked[-(-len(labels) // batch_size) :] for row in rows} <= {
             *correct
         }
         broken.append({row for one in columns for row in one.broken})
-        attacked = [len(one.verdicts) for one in columns]
+        attacked = [len(one.judgements) for one in columns]
         assert set(attacked) == {len(correct)} if table else attacked[-1] < len(correct)
     assert 0 < len(broken[0]) < len(correct), "the sets must neither break nothing nor all"
     assert all(found == broken[0] for found in broken)
@@ -134,50 +134,50 @@ def test_one_attack_after_the_other_is_the_worst_case_of_the_table(cells: list[C
 def test_random_input_too_is_attacked_image_by_image() -> None:
     snn, images, labels = separable()
     snn = snn.replace(encoder=Poisson(6)).eval()
-    tasks = [Task(cell.label, cell, snn) for cell in CELLS[:4]]
     found = []
     for table, batch_size in ((True, 128), (False, 5)):
+        tasks = [Task(cell.label, cell, snn, whole=table) for cell in CELLS[:4]]
         engine, _ = engine_on(images, labels, batch_size, draws=2)
         correct = sequence.judge_clean(engine, Task("clean", None, snn)).correct
-        columns = sequence.attack(engine, tasks, correct, table)
+        columns = sequence.attack(engine, tasks, correct)
         found.append((correct, worst_case(columns)["flipped"]))
     assert found[0] == found[1]
 
 
 def test_finished_work_is_shared_and_never_done_again() -> None:
     snn, images, labels = separable()
-    (cell,) = stopping(grid([PGD(steps=2)], [RGA()]))
+    (cell,) = grid([PGD(steps=2)], [RGA()], stop=True)
     task, ledger = Task("a", cell, snn), Memory()
     engine, asked = engine_on(images, labels, ledger=ledger)
-    few = engine.verdicts(task, [1, 2, 3])
+    few = engine.judgements(task, [1, 2, 3])
     engine, asked = engine_on(images, labels, ledger=ledger)
-    more = engine.verdicts(task, [0, 1, 2, 3, 4])
+    more = engine.judgements(task, [0, 1, 2, 3, 4])
     assert asked == [[0, 4]]
     assert {row: more[row] for row in few} == few
 
 
 def test_batches_are_dealt_out_over_processes() -> None:
     snn, images, labels = separable()
-    (cell,) = stopping(grid([PGD(steps=2)], [RGA()]))
+    (cell,) = grid([PGD(steps=2)], [RGA()], stop=True)
     task, rows = Task("a", cell, snn), list(range(24))
-    alone = engine_on(images, labels, 5)[0].verdicts(task, rows)
+    alone = engine_on(images, labels, 5)[0].judgements(task, rows)
     shared = Memory()
     second, theirs = engine_on(images, labels, 5, ledger=shared, team=Team(1, 2))
 
     def meet() -> None:  # the second process does its share while the first one waits
         with pytest.raises(KeyError):  # it finds the first one's missing: nobody waits for it here
-            second.verdicts(task, rows)
+            second.judgements(task, rows)
 
     own = Memory()
 
     def join() -> None:
-        if not shared.verdicts:
+        if not shared.judgements:
             meet()
-        for key, verdicts in shared.verdicts.items():
-            own.verdicts.setdefault(key, {}).update(verdicts)
+        for key, judgements in shared.judgements.items():
+            own.judgements.setdefault(key, {}).update(judgements)
 
     first, ours = engine_on(images, labels, 5, ledger=own, team=Team(0, 2, join))
-    both = first.verdicts(task, rows)
+    both = first.judgements(task, rows)
     assert [batch[0] for batch in ours] == [0, 10, 20]
     assert [batch[0] for batch in theirs] == [5, 15]
     assert {row: x[:2] for row, x in both.items()} == {row: x[:2] for row, x in alone.items()}
@@ -185,31 +185,31 @@ def test_batches_are_dealt_out_over_processes() -> None:
 
 def test_what_depends_on_its_batch_stays_in_it() -> None:
     snn, images, labels = separable()
-    (cell,) = stopping(grid([PGD(steps=2)], [PDSG()]))
+    (cell,) = grid([PGD(steps=2)], [PDSG()], stop=True)
     task = Task("pdsg", cell, snn)
     engine, asked = engine_on(images, labels, 10)
-    engine.verdicts(task, list(range(24)))
+    engine.judgements(task, list(range(24)))
     assert [len(batch) for batch in asked] == [10, 10, 4]
 
 
 def test_what_depends_on_its_batch_has_the_worst_case_of_the_table_too() -> None:
     snn, images, labels = separable(48)
-    cells = stopping(grid([PGD(eps=0.01, step_size=0.004, steps=4)], [STBP(), PDSG()]))
+    cells = grid([PGD(eps=0.01, step_size=0.004, steps=4)], [STBP(), PDSG()], stop=True)
     found = []
     for table in (True, False):
         engine, _ = engine_on(images, labels, 16)
         correct = sequence.judge_clean(engine, Task("clean", None, snn)).correct
-        tasks = [Task(cell.label, cell, snn) for cell in cells]
-        columns = sequence.attack(engine, tasks, correct, table)
+        tasks = [Task(cell.label, cell, snn, whole=table) for cell in cells]
+        columns = sequence.attack(engine, tasks, correct)
         found.append({row for one in columns for row in one.broken})
-        assert len(columns[1].verdicts) == len(correct)  # of the batch all, whatever was broken
+        assert len(columns[1].judgements) == len(correct)  # of the batch all, whatever was broken
     assert 0 < len(found[0]) < len(correct)
     assert found[0] == found[1]
 
 
 def test_a_process_that_comes_late_deals_out_as_the_others_did() -> None:
     snn, images, labels = separable()
-    (cell,) = stopping(grid([PGD(steps=2)], [RGA()]))
+    (cell,) = grid([PGD(steps=2)], [RGA()], stop=True)
     task, ledger, rows = Task("a", cell, snn), Memory(), list(range(24))
     first, ours = engine_on(images, labels, 5, ledger=ledger, team=Team(0, 2))
     met = []
@@ -218,10 +218,10 @@ def test_a_process_that_comes_late_deals_out_as_the_others_did() -> None:
         if not met:
             met.append(True)
             with pytest.raises(KeyError):
-                first.verdicts(task, rows)
+                first.judgements(task, rows)
 
     second, theirs = engine_on(images, labels, 5, ledger=ledger, team=Team(1, 2, meet))
-    assert len(second.verdicts(task, rows)) == 24
+    assert len(second.judgements(task, rows)) == 24
     assert [batch[0] for batch in ours] == [0, 10, 20]
     assert [batch[0] for batch in theirs] == [5, 15]
 
@@ -239,17 +239,17 @@ def test_a_module_that_draws_by_itself_gives_the_same_twice() -> None:
     )  # fmt: skip
 
 
-def test_the_clean_verdict_crafting_and_judging_draw_independently() -> None:
+def test_the_clean_judgement_crafting_and_judging_draw_independently() -> None:
     snn, drawn, images, labels = noted_snn()
     engine, _ = engine_on(images, labels, seed=5)
     (cell,) = grid([FGSM(eps=0.0)], [STBP()])
     sequence.judge_clean(engine, Task("clean", None, snn))
-    engine.verdicts(Task("a", cell, snn), [0, 1, 2])
+    engine.judgements(Task("a", cell, snn), [0, 1, 2])
     assert len(drawn) == 3
     apart(drawn)
 
 
-# Verdicts
+# Judgements
 
 
 def test_a_poisson_model_is_judged_over_its_draws() -> None:
@@ -277,7 +277,7 @@ def test_every_estimator_attacks_the_expectation_that_is_judged(
     assert len(drawn) == 2 * 3 * 2  # steps, draws, and each of them once more for its gradient
 
 
-def test_logits_that_are_not_finite_are_no_verdict() -> None:
+def test_logits_that_are_not_finite_are_no_judgement() -> None:
     snn, images, _ = make_snn()
     nn.init.constant_(snn.network.readout.bias, torch.nan)  # type: ignore[arg-type, union-attr]
     with pytest.raises(FloatingPointError, match="not finite"):
@@ -310,7 +310,9 @@ def apart(drawn: list[Tensor]) -> None:
         assert (one != other).float().mean().item() == pytest.approx(0.5, abs=0.1)
 
 
-def test_watching_crafts_on_other_noise_than_the_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watching_crafts_on_other_noise_than_the_judgements(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     snn, drawn, images, labels = noted_snn()
     watch = AttackEvaluation([FGSM(eps=0.0)], [STBP()])
     module: Any = SNNClassifier(snn.encoder, snn.network).eval()

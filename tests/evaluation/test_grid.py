@@ -10,7 +10,6 @@ from snn_lightning import FGSM, PGD, RGA, SNN, STBP
 from snn_lightning.attacks import APGD, DLR, Square, UniformNoise
 from snn_lightning.evaluation.grid import Cell, grid
 from snn_lightning.evaluation.judge import craft
-from snn_lightning.evaluation.sets import stopping
 from snn_lightning.gradients import ASSG
 
 
@@ -35,7 +34,7 @@ def test_a_black_box_cell_searches_on_the_substitute_alone() -> None:
             seen.append(model)
             return images
 
-    cell = Cell("spy", Spy(), RGA(), 2, other)
+    cell = Cell("spy", Spy(), RGA(), 2, substitute=other)
     craft(cell, snn, images, labels, draws=1)
     weights = next(seen[0].parameters())
     assert weights.data_ptr() == next(other.parameters()).data_ptr()
@@ -58,7 +57,7 @@ def test_frames_refuse_a_time_extension() -> None:
 
 def test_where_a_cell_stands_is_in_its_fields() -> None:
     snn, _, _ = make_snn()
-    cells = stopping(grid([PGD(steps=3), PGD(steps=5), Square()], [RGA()], [2], substitute=snn))
+    cells = grid([PGD(steps=3), PGD(steps=5), Square()], [RGA()], [2], substitute=snn, stop=True)
     assert [cell.axes for cell in cells[1:]] == [
         {"attack": "PGD(steps=3)", "gradient": "RGA", "extension": 2, "box": "black"},
         {"attack": "PGD(steps=5)", "gradient": "RGA", "extension": 2, "box": "white"},

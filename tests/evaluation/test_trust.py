@@ -18,9 +18,9 @@ from toys import make_snn
 from snn_lightning import FGSM, LIF, PGD, QCFS, RGA, SNN, STBP, Attack, Direct, Poisson, Triangle
 from snn_lightning.attacks import L2, RFGSM, Square, UniformNoise
 from snn_lightning.data import Digits
-from snn_lightning.evaluation.camps import camps, entries_of
-from snn_lightning.evaluation.counts import Column, cell_results, counts, worst_case
-from snn_lightning.evaluation.engine import Images, Task, Verdict
+from snn_lightning.evaluation.camps import camps
+from snn_lightning.evaluation.counts import Column, counts
+from snn_lightning.evaluation.engine import Images, Judgement, Task
 from snn_lightning.evaluation.grid import Cell, grid
 from snn_lightning.evaluation.judge import craft, decide
 from snn_lightning.evaluation.paired import Paired
@@ -28,7 +28,7 @@ from snn_lightning.evaluation.trust import conclude, difference, network, trust_
 from snn_lightning.evaluation.trust.audit import audit
 from snn_lightning.evaluation.trust.conclusion import DECISIVE, strength
 from snn_lightning.evaluation.trust.curves import Along, monotone
-from snn_lightning.evaluation.trust.entry import Entry, entries, estimators
+from snn_lightning.evaluation.trust.entry import Entry, estimators
 from snn_lightning.evaluation.trust.line import best_of_set
 from snn_lightning.evaluation.trust.order import (
     gradient_free_after_white,
@@ -117,30 +117,30 @@ def labels(digits: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
 ATTACKS = [FGSM(0.15), PGD(0.15, step_size=0.03), UniformNoise(0.15), Square(0.15, queries=100)]
 
 
-Evaluated = tuple[dict[str, Any], Sequence[Cell], dict[str, list[bool]]]
-
-
-def evaluate(snn: SNN, images: Tensor, labels: Tensor, cells: Sequence[Cell]) -> Evaluated:
-    """What an evaluation stores of these cells, the cells, and which samples each breaks."""
+def evaluate(snn: SNN, images: Tensor, labels: Tensor, cells: Sequence[Cell]) -> list[Entry]:
+    """What came of these cells."""
     torch.manual_seed(0)
     clean = decide(snn, images, 1)
     correct = (clean == labels).nonzero()[:, 0].tolist()
     columns = []
     for cell in cells:
-        adversarial = craft(cell, snn, images, labels, 1)
+        adversarial = craft(cell, snn, images, labels)
         judged = decide(snn, adversarial, 1)
         sizes = cell.attack.norm.size(adversarial - images)
-        found = {row: Verdict(int(judged[row]), float(sizes[row]), 0.0) for row in correct}
+        found = {row: Judgement(int(judged[row]), float(sizes[row]), 0.0) for row in correct}
         columns.append(Column(cell, found, labels.tolist(), correct))
-    rows = [cell_results(column) for column in columns]
-    results = {"cells": rows, "worst_case": worst_case(columns), "curves": {}}
-    return results, cells, {column.cell.label: column.flipped for column in columns}
+    return [Entry.of(column) for column in columns]
+
+
+def asked_alone(labels: Tensor, cells: Sequence[Cell]) -> list[Entry]:
+    """Cells that have attacked nothing: what is left is to ask the network itself."""
+    return [Entry.of(Column(cell, {}, labels.tolist(), ())) for cell in cells]
 
 
 def curve(snn: SNN, images: Tensor, labels: Tensor, attacks: Mapping[float, Attack]) -> list[Along]:
     points = []
     for x, attack in attacks.items():
-        (found,) = entries(*evaluate(snn, images, labels, [Cell("PGD/STBP", attack, STBP())]))
+        (found,) = evaluate(snn, images, labels, [Cell("PGD/STBP", attack, STBP())])
         points.append(Along("PGD/STBP", x, found))
     return points
 
@@ -158,7 +158,7 @@ def test_a_sound_network_stays_green(sound: SNN, images: Tensor, labels: Tensor)
     restarts = {x: replace(pgd, restarts=x) for x in (1, 2)}
     searches = {"eps": eps, "steps": steps, "restarts": restarts}
     along = {x: curve(sound, images, labels, them) for x, them in searches.items()}
-    lines = trust_report(sound, images, labels, *evaluated, along)
+    lines = trust_report(sound, images, labels, evaluated, along=along)
     assert [line["check"] for line in lines] == CHECKS
     found = verdicts(lines)
     assert found.pop("white >= black") == "skipped"
@@ -182,7 +182,7 @@ def test_a_network_that_masks_every_gradient_is_red(
 ) -> None:
     masked = sound.replace(encoder=Shattered(4, mean=[0.3], std=[0.35]))
     cells = grid(ATTACKS, [STBP(), RGA()])
-    lines = trust_report(masked, images, labels, *evaluate(masked, images, labels, cells))
+    lines = trust_report(masked, images, labels, evaluate(masked, images, labels, cells))
     failed = {check for check, said in verdicts(lines).items() if said == "fail"}
     assert (
         {
@@ -201,7 +201,7 @@ def test_neurons_outside_the_window_are_a_false_sense_of_security(
 ) -> None:
     narrow = STBP(Triangle(width=1e-5))  # next to no potential is that close to the threshold
     cells = grid(ATTACKS[:2], [narrow, RGA()])
-    lines = trust_report(sound, images, labels, *evaluate(sound, images, labels, cells))
+    lines = trust_report(sound, images, labels, evaluate(sound, images, labels, cells))
     found = verdicts(lines)
     assert found["false sense of security"] == "fail"
     assert found["neurons inside the surrogate's window"] == "fail"
@@ -214,7 +214,7 @@ def test_neurons_outside_the_window_are_a_false_sense_of_security(
     assert value["gap"] > 0.1
     assert value["seen_through_by"] == "RGA"
     alone = grid(ATTACKS[:2], [narrow])
-    lines = trust_report(sound, images, labels, *evaluate(sound, images, labels, alone))
+    lines = trust_report(sound, images, labels, evaluate(sound, images, labels, alone))
     found = verdicts(lines)
     assert found["eps = 1 breaks everything"] == found["zero gradient"] == "fail"
     assert found["false sense of security"] == "warning"  # nobody else was asked
@@ -229,7 +229,7 @@ def test_the_report_repeats_and_leaves_everything_as_it_was(
     evaluated = evaluate(snn.evaluating(), images, labels, cells)
     before, state = copy.deepcopy(snn.state_dict()), torch.get_rng_state()
     given = copy.deepcopy(evaluated)
-    first = trust_report(snn, images, labels, *evaluated, seed=3)
+    first = trust_report(snn, images, labels, evaluated, seed=3)
     assert torch.equal(state, torch.get_rng_state())
     assert snn.training
     assert all(part.training for part in snn.modules())
@@ -238,17 +238,18 @@ def test_the_report_repeats_and_leaves_everything_as_it_was(
     assert evaluated == given
     torch.rand(1)
     with torch.inference_mode():  # where evaluations may call it
-        again = trust_report(snn, images, labels, *evaluated, seed=3)
+        again = trust_report(snn, images, labels, evaluated, seed=3)
     assert again == first == json.loads(json.dumps(first, allow_nan=False))
     assert [line["check"] for line in first] == CHECKS
-    assert trust_report(snn, images, labels, *evaluated, seed=4) != first
+    assert trust_report(snn, images, labels, evaluated, seed=4) != first
 
 
 def test_poisson_input_has_a_noise_floor_and_nothing_else(
     sound: SNN, images: Tensor, labels: Tensor
 ) -> None:
     snn = sound.replace(encoder=Poisson(8, mean=[0.3], std=[0.35]))
-    lines = trust_report(snn, images, labels, {}, [Cell("", PGD(), STBP())], {})
+    asked = asked_alone(labels, [Cell("", PGD(), STBP())])
+    lines = trust_report(snn, images, labels, asked)
     found = {line["check"]: line for line in lines}
     assert 0 < found["eps = 0 changes nothing"]["value"]["floor"] < 0.5
     for check in ("eps = 0 changes nothing", "repeat-forward equality", "batch-size invariance"):
@@ -258,7 +259,8 @@ def test_poisson_input_has_a_noise_floor_and_nothing_else(
 def report(snn: SNN, images: Tensor, labels: Tensor, *gradients: GradientEstimator) -> Any:
     """The lines about the network alone."""
     cells = [Cell(repr(gradient), PGD(), gradient) for gradient in gradients]
-    return verdicts(trust_report(snn, images[:16], labels[:16], {}, cells, {}))
+    images, labels = images[:16], labels[:16]
+    return verdicts(trust_report(snn, images, labels, asked_alone(labels, cells)))
 
 
 def test_randomness_where_none_should_be(sound: SNN, images: Tensor, labels: Tensor) -> None:
@@ -369,7 +371,9 @@ def entry(
     hit = [start <= i < start + broken for i in range(1000)]
     row = counts(1000, 900, sum(hit))
     extras = {"label": named, "eps": attack.eps, "largest": attack.eps, "attacked": 900}
-    return Entry(Cell(named, attack, gradient, extension, substitute), {**row, **extras}, hit)
+    return Entry(
+        Cell(named, attack, gradient, extension, substitute=substitute), {**row, **extras}, hit
+    )
 
 
 PGD10, FGSM1, SQUARE, NOISE = PGD(0.1), FGSM(0.1), Square(0.1), UniformNoise(0.1)
@@ -535,16 +539,16 @@ def test_each_camp_is_asked_about_all_images_in_any_order(first: str, table: boo
     class Fake:
         images = Images(lambda rows: None, [], [0] * 100)  # type: ignore[arg-type, return-value]
 
-        def verdicts(self, task: Task, rows: Sequence[int]) -> dict[int, Verdict]:
+        def judgements(self, task: Task, rows: Sequence[int]) -> dict[int, Judgement]:
             asked.extend((task.key, row) for row in rows)
-            return {row: Verdict(int(row in breaks[task.key]), 0.1, 0.0) for row in rows}
+            return {row: Judgement(int(row in breaks[task.key]), 0.1, 0.0) for row in rows}
 
     model = make_snn()[0]
-    tasks = [Task(name, Cell(name, PGD10, gradients[name]), model) for name in order]
+    tasks = [Task(x, Cell(x, PGD10, gradients[x]), model, whole=table) for x in order]
     tasks.append(Task("noise", Cell("noise", NOISE), model))
-    columns = camps(Fake(), tasks, range(90), table)  # type: ignore[arg-type]
+    columns = camps(Fake(), tasks, range(90))  # type: ignore[arg-type]
     assert not any(name == "noise" for name, _ in asked)
-    value = false_sense(entries_of(columns))["value"]
+    value = false_sense([Entry.of(column) for column in columns])["value"]
     assert (value["stbp"], value["others"]) == (0.6, 0.3)
     assert value["gap_interval"] == list(Paired(50, 20, 100).interval())
     seen = {"RGA": 40, "BPTR": 20 if table else 10}
@@ -560,8 +564,8 @@ def test_a_false_sense_is_warned_of_and_no_failure() -> None:
 
 
 def test_the_bound_of_random_input_is_not_sharper_than_its_noise() -> None:
-    assert "at most this, and probably lower" in strength("x", False, [])["says"]
-    assert "but for the noise floor" in strength("x", False, [], random=True)["says"]
+    assert "at most this, and probably lower" in strength(None, [])["says"]
+    assert "but for the noise floor" in strength(None, [], random=True)["says"]
 
 
 def points(*broken: int, label: str = "PGD/STBP", attack: Attack = PGD10) -> list[Along]:
@@ -591,9 +595,12 @@ def test_success_must_not_fall_along_a_curve(name: str) -> None:
 
 def test_the_audit_finds_what_cannot_be() -> None:
     fine = [entry(PGD10, 500, S), entry(FGSM1, 300, S)]
-    curve = [{"label": "PGD/STBP", "asr": asr} for asr in (0.0, None, 0.5)]
-    ok = {"worst_case": {"robust_acc": 0.4}, "curves": {"eps": curve}}
-    assert audit(ok, fine)["verdict"] == "ok"
+
+    def at(x: float, asr: float | None) -> Along:
+        return Along("PGD/STBP", x, fine[0]._replace(row={**fine[0].row, "asr": asr}))
+
+    worst, along = {"robust_acc": 0.4}, {"eps": [at(0, 0.0), at(1, None), at(2, 0.5)]}
+    assert audit(fine, worst, along)["verdict"] == "ok"
     for change in (
         {"largest": 0.1 + 1e-4},
         {"largest": float("nan")},
@@ -605,13 +612,14 @@ def test_the_audit_finds_what_cannot_be() -> None:
         {"clean_correct": 0},
     ):
         bad = [fine[0]._replace(row={**fine[0].row, **change}), fine[1]]
-        assert audit(ok, bad)["verdict"] == "fail", change
+        assert audit(bad, worst, along)["verdict"] == "fail", change
     for flips in (fine[1].flipped, fine[0].flipped[:-1]):
-        assert audit(ok, [fine[0]._replace(flipped=flips), fine[1]])["verdict"] == "fail"
-    assert audit({**ok, "worst_case": {"robust_acc": 0.41}}, fine)["verdict"] == "fail"
-    nan = {"eps": [*curve, {"label": "PGD/STBP", "asr": float("nan")}]}
-    assert audit({**ok, "curves": nan}, fine)["verdict"] == "fail"
-    assert audit(ok, fine, ["the logits are not finite"])["verdict"] == "fail"
+        bad = [fine[0]._replace(flipped=flips), fine[1]]
+        assert audit(bad, worst, along)["verdict"] == "fail"
+    assert audit(fine, {"robust_acc": 0.41}, along)["verdict"] == "fail"
+    nan = {"eps": [*along["eps"], at(3, float("nan"))]}
+    assert audit(fine, worst, nan)["verdict"] == "fail"
+    assert audit(fine, worst, along, ["the logits are not finite"])["verdict"] == "fail"
 
 
 def test_impossible_counts_are_left_to_the_audit(
@@ -620,12 +628,12 @@ def test_impossible_counts_are_left_to_the_audit(
     found = entry(PGD10, 500, S)
     other = entry(PGD10, 100, R)  # judged on fewer images
     row = {**other.row, "n": 200, "clean_correct": 150}
-    results = {"cells": [{**found.row, "flipped": 950}, row]}
-    flips = {found.cell.label: found.flipped, other.cell.label: other.flipped[:200]}
-    along = {"eps": [Along("PGD/STBP", 0.0, found._replace(row=results["cells"][0]))]}
-    lines = verdicts(
-        trust_report(sound, images[:8], labels[:8], results, [found.cell, other.cell], flips, along)
-    )
+    both = [
+        found._replace(row={**found.row, "flipped": 950}),
+        other._replace(row=row, flipped=other.flipped[:200]),
+    ]
+    along = {"eps": [Along("PGD/STBP", 0.0, both[0])]}
+    lines = verdicts(trust_report(sound, images[:8], labels[:8], both, along=along))
     assert lines["NaN and budget audit"] == "fail"
     assert lines["false sense of security"] == "skipped"
 
@@ -634,10 +642,8 @@ def test_counts_of_the_whole_set_go_before_those_of_a_few_images(
     sound: SNN, images: Tensor, labels: Tensor
 ) -> None:
     found = entry(PGD10, 500, S)
-    results = {"cells": [found.row]}
     along = {"eps": points(180)}
-    flips = {found.cell.label: found.flipped}
-    lines = trust_report(sound, images[:8], labels[:8], results, [found.cell], flips, along)
+    lines = trust_report(sound, images[:8], labels[:8], [found], along=along)
     by_check = {line["check"]: line for line in lines}
     assert by_check["eps = 0 changes nothing"]["verdict"] == "fail"
 
@@ -699,11 +705,9 @@ def test_what_all_checks_say_together() -> None:
 
 def test_noise_alone_is_never_believed(sound: SNN, images: Tensor, labels: Tensor) -> None:
     noise = [Cell("UniformNoise", UniformNoise(0.05))]
-    missing = ["SAPGD/ASSG"]
-    results, *rest = evaluate(sound, images, labels, noise)
-    lines = trust_report(sound, images, labels, results, *rest, missing=missing)
+    lines = trust_report(sound, images, labels, evaluate(sound, images, labels, noise))
     assert conclude(lines).id == "upper-bound"
-    assert "SAPGD/ASSG" in conclude(lines).says
+    assert "it lacks FGSM/ASSG" in conclude(lines).says
 
 
 def test_what_falls_without_a_gradient_after_all_gradients_is_seen() -> None:
@@ -725,8 +729,7 @@ def test_a_set_without_gradients_asks_the_models_own(
 ) -> None:
     cells = [Cell("UniformNoise", UniformNoise())]
     assert estimators(cells) == {}
-    assert entries({}, cells, {}) == []
-    lines = trust_report(sound, images[:8], labels[:8], {}, cells, {})
+    lines = trust_report(sound, images[:8], labels[:8], asked_alone(labels, cells))
     assert list({line["check"]: line for line in lines}["zero gradient"]["value"]) == ["STBP"]
 
 

@@ -55,10 +55,12 @@ def fabricated() -> dict[str, Any]:
         "searches": {"FGSM/STBP*": search, "PGD/STBP*": search},
         "curves": {"eps": points},
         "trust": [
-            {"check": "false sense of security", "verdict": "fail", "says": "STBP says 40 %",
-             "value": 0.2},
-            {"check": "eps = 0", "verdict": "ok", "says": "nothing changes", "value": 0},
-            {"check": "monotone in steps", "verdict": "skipped", "says": "no curve", "value": None},
+            {"id": "false-sense", "check": "a sense that is false", "verdict": "fail",
+             "says": "STBP says 40 %", "value": 0.2},
+            {"id": "eps-zero", "check": "eps = 0", "verdict": "ok", "says": "nothing changes",
+             "value": 0},
+            {"id": "monotone-steps", "check": "monotone in steps", "verdict": "skipped",
+             "says": "no curve", "value": None},
         ],
         "provenance": {"commit": "abc", "versions": {"torch": "2"}},
         "config": {"checkpoint": "runs/x/best.ckpt", "seed": 0},
@@ -108,7 +110,7 @@ def test_every_number_is_there(page: str) -> None:
     for number in ("12.3 %", "78.1 %", "43.2 %", "87.6 %", "20.0 %"):  # 87.65 rounds to even
         assert number in page, number
     assert page.count("n = 512") >= 5
-    assert '<p class="loud fail"><b>False sense of security:</b> STBP says 40 %' in page
+    assert '<p class="loud fail"><b>A sense that is false:</b> STBP says 40 %' in page
     assert "do not believe it" in page
     assert "broke 172" in page
     for part in ("61: STBP(Triangle(width=0.7071))", "<td>118</td>", "<td>4,189</td>"):

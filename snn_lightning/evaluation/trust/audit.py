@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from snn_lightning.attacks.base import TOLERANCE
-from snn_lightning.evaluation.trust.entry import Entry
-from snn_lightning.evaluation.trust.line import Line, line, plural, share
+from snn_lightning.evaluation.trust.curves import Along
+from snn_lightning.evaluation.trust.entry import Entry, Row
+from snn_lightning.evaluation.trust.line import Line, line, share
+from snn_lightning.formats import plural
 
 
-def audit(results: Mapping[str, Any], found: Sequence[Entry], others: Sequence[str] = ()) -> Line:
-    """`others`: what was found to be wrong elsewhere."""
+def audit(
+    found: Sequence[Entry],
+    worst_case: Row | None = None,
+    along: Mapping[str, Sequence[Along]] | None = None,
+    others: Sequence[str] = (),
+) -> Line:
+    """Nothing that is said of the cells, the whole set and the curves is impossible.
+
+    Args:
+        found: entries of the set.
+        worst_case: of the whole set.
+        along: by curve, its points.
+        others: what was found to be wrong elsewhere.
+    """
     check, problems = "NaN and budget audit", [*others]
     for entry in found:
         problems += _row_problems(entry)
-    problems += _set_problems(results, found)
-    for name, rows in results.get("curves", {}).items():
-        for row in rows:
-            if row["asr"] is not None and not 0 <= row["asr"] <= 1:  # true of NaN
-                problems.append(f"curve over {name}, {row['label']}: ASR {row['asr']}")
+    problems += _set_problems(worst_case, found)
+    for name, points in (along or {}).items():
+        for point in points:
+            asr = point.entry.row["asr"]
+            if asr is not None and not 0 <= asr <= 1:  # true of NaN
+                problems.append(f"curve over {name}, {point.label}: ASR {asr}")
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         return line(check, "fail", f"{problems[0]}{more}.", problems)
@@ -54,12 +68,12 @@ def _row_problems(entry: Entry) -> Iterator[str]:
         yield f"{label}: robust accuracy {row['robust_acc']} is not {right - broken} / {n}"
 
 
-def _set_problems(results: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
+def _set_problems(worst_case: Row | None, found: Sequence[Entry]) -> Iterator[str]:
     seen = sorted({entry.judged for entry in found})
     if len(seen) > 1:
         counts = " and ".join(f"{right} correct of {n}" for right, n in seen)
         yield f"the cells were judged on different images: {counts}"
-    whole = (results.get("worst_case") or {}).get("robust_acc")
+    whole = (worst_case or {}).get("robust_acc")
     least = min((share(entry.robust) for entry in found if entry.sound), default=math.inf)
     if whole is not None and not whole <= least + 1e-9:
         yield f"the worst case ({whole}) is better than one of its cells ({least})"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from snn_lightning.evaluation.trust.line import Line, line, plural
+from snn_lightning.evaluation.sets import AttackSet
+from snn_lightning.evaluation.trust.line import Line, line
+from snn_lightning.formats import plural
 
 STRENGTH = "strength of the set"
 SENSE = "false-sense"  # of security: what STBP alone says
@@ -23,16 +25,16 @@ class Conclusion(NamedTuple):
     says: str
 
 
-def strength(name: str | None, strong: bool, missing: Sequence[str], random: bool = False) -> Line:
+def strength(declared: AttackSet | None, missing: Sequence[str], random: bool = False) -> Line:
     """Whether the set is known to be hard to beat.
 
     Args:
-        name: of the set; None: it is none that is declared.
-        strong: whether it is known to be.
+        declared: the set; None: attacks of the caller's own.
         missing: members of a set that is, which this one lacks.
-        random: the input is random, so that a verdict is one of a draw.
+        random: the input is random, so that a judgement is one of a draw.
     """
-    if strong:
+    name = None if declared is None else declared.name
+    if declared is not None and declared.strong:
         return line(STRENGTH, "ok", f"{name} is a declared set that is known to be hard to beat.")
     lacks = f"; it lacks {', '.join(missing[:4])}" if missing else ""
     more = f" and {plural(len(missing) - 4, 'other')}" if len(missing) > 4 else ""

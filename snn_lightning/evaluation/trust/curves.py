@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from snn_lightning.attacks import FGSM, RFGSM
 from snn_lightning.evaluation.trust.entry import Entry
-from snn_lightning.evaluation.trust.line import Line, Verdict, contradiction, line, percent, worst
+from snn_lightning.evaluation.trust.line import Line, Verdict, contradiction, line, worst
+from snn_lightning.formats import percent, pixels
 
 ONE_STEP = (FGSM, RFGSM)
 
@@ -60,4 +61,4 @@ class _Fall(NamedTuple):
 
 
 def _x(name: str, x: float) -> str:
-    return f"{255 * x:.3g}/255" if name == "eps" else f"{x:g}"
+    return pixels(x) if name == "eps" else f"{x:g}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from snn_lightning.evaluation.grid import Cell, labels
+from snn_lightning.evaluation.counts import Column, cell_results
+from snn_lightning.evaluation.grid import Cell, names
 from snn_lightning.evaluation.paired import Paired
 from snn_lightning.evaluation.trust.line import Count, share
 from snn_lightning.gradients import STBP, GradientEstimator
@@ -22,6 +23,11 @@ class Entry(NamedTuple):
     cell: Cell
     row: Row
     flipped: Sequence[bool]
+
+    @classmethod
+    def of(cls, column: Column) -> Entry:
+        """What an evaluation found."""
+        return cls(column.cell, cell_results(column), column.flipped)
 
     @property
     def possible(self) -> bool:
@@ -64,8 +70,8 @@ class Entry(NamedTuple):
         return repr(self.cell.attack.norm), self.cell.attack.eps
 
     @property
-    def view(self) -> tuple[GradientEstimator | None, int]:
-        """What is climbed, whichever network's it is."""
+    def climbed(self) -> tuple[GradientEstimator | None, int]:
+        """The gradient that it climbs, whichever network's it is."""
         return self.cell.gradient, self.cell.extension
 
     @property
@@ -79,16 +85,6 @@ class Entry(NamedTuple):
         return getattr(self.cell.attack, "steps", 1) if self.cell.attack.uses_gradient else 0
 
 
-def entries(
-    results: Mapping[str, Any], cells: Sequence[Cell], flipped: Mapping[str, Sequence[bool]]
-) -> list[Entry]:
-    """`flipped`: by label, which samples a cell breaks."""
-    rows = {row["label"]: row for row in results.get("cells", [])}
-    return [
-        Entry(cell, rows[cell.label], flipped[cell.label]) for cell in cells if cell.label in rows
-    ]
-
-
 def strongest(found: Sequence[Entry]) -> Entry:
     """The entry that breaks most."""
     return max(found, key=lambda entry: share(entry.broken))
@@ -100,7 +96,7 @@ def estimators(cells: Sequence[Cell]) -> dict[str, GradientEstimator]:
     for cell in cells:
         if cell.gradient is not None and cell.attack.uses_gradient:
             gradients += [cell.gradient] if cell.gradient not in gradients else []
-    return dict(zip(labels(gradients), gradients, strict=True))
+    return dict(zip(names(gradients), gradients, strict=True))
 
 
 def plain_stbp(gradients: Sequence[GradientEstimator | None]) -> list[STBP]:

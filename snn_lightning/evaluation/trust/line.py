@@ -116,13 +116,3 @@ def up_to(value: float, ok: float, warning: float) -> Verdict:
 def at_least(value: float, ok: float, warning: float) -> Verdict:
     """The verdict on a value that ought to be large."""
     return "ok" if value >= ok else "warning" if value >= warning else "fail"
-
-
-def percent(value: float | Count) -> str:
-    """A share or a count in percent, with one decimal."""
-    return f"{100 * (share(value) if isinstance(value, tuple) else value):.1f} %"
-
-
-def plural(count: int, noun: str) -> str:
-    """The count and its noun, in the plural where there is not one."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -16,12 +16,11 @@ from snn_lightning.evaluation.trust.line import (
     beyond,
     difference,
     line,
-    percent,
-    plural,
     share,
     up_to,
 )
 from snn_lightning.evaluation.trust.probe import AGAIN, Pass, Sample
+from snn_lightning.formats import percent, plural
 from snn_lightning.seeding import CLEAN
 from snn_lightning.surrogates import Surrogate
 

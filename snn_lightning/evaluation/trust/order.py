@@ -14,12 +14,11 @@ from snn_lightning.evaluation.trust.line import (
     Verdict,
     contradiction,
     line,
-    percent,
-    plural,
     share,
     worst,
 )
 from snn_lightning.evaluation.wilson import wilson
+from snn_lightning.formats import percent, plural
 
 
 class Pair(NamedTuple):
@@ -49,7 +48,7 @@ def more_steps(found: Sequence[Entry]) -> Line:
                 and rival.budget == entry.budget
                 and rival.cell.box == entry.cell.box
             ]
-            same = [rival for rival in many if rival.view == entry.view]
+            same = [rival for rival in many if rival.climbed == entry.climbed]
             if same:
                 pairs.append(Pair(entry, strongest(same), strongest(many)))
     return _ordered("PGD >= FGSM", pairs, "no attack of one step beside one of many")
@@ -63,7 +62,7 @@ def white_over_black(found: Sequence[Entry]) -> Line:
         same = [
             rival
             for rival in white
-            if rival.cell.attack == entry.cell.attack and rival.view == entry.view
+            if rival.cell.attack == entry.cell.attack and rival.climbed == entry.climbed
         ]
         if entry.cell.substitute is not None and same:
             pairs.append(Pair(entry, strongest(same), strongest(white)))

@@ -133,6 +133,6 @@ def _broken(sample: Sample, gradient: GradientEstimator, attack: PGD) -> Count:
     right = sample.correct()
     with sample.stream(CRAFT):
         cell = Cell("", attack, gradient)
-        adversarial = craft(cell, right.snn, right.images, right.labels, draws=1)
+        adversarial = craft(cell, right.snn, right.images, right.labels)
     flipped = right.decisions(adversarial, JUDGE) != right.labels
     return int(flipped.sum()), len(flipped)

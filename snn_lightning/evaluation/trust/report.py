@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from snn_lightning.evaluation.grid import Cell
+from snn_lightning.evaluation.sets import AttackSet, missing
 from snn_lightning.evaluation.trust import network, order, probe
 from snn_lightning.evaluation.trust.audit import audit
 from snn_lightning.evaluation.trust.conclusion import strength
 from snn_lightning.evaluation.trust.curves import Along, monotone
-from snn_lightning.evaluation.trust.entry import Entry, entries, estimators, plain_stbp
+from snn_lightning.evaluation.trust.entry import Entry, Row, estimators, plain_stbp
 from snn_lightning.evaluation.trust.line import Line, line
 from snn_lightning.evaluation.trust.sense import false_sense
 from snn_lightning.gradients import GradientEstimator
@@ -26,12 +26,13 @@ def trust_report(
     snn: SNN,
     images: Tensor,
     labels: Tensor,
-    results: Mapping[str, Any],
-    cells: Sequence[Cell],
-    flipped: Mapping[str, Sequence[bool]],
+    found: Sequence[Entry],
+    *,
     along: Mapping[str, Sequence[Along]] | None = None,
+    worst_case: Row | None = None,
+    declared: AttackSet | None = None,
+    draws: int = 1,
     seed: int = 0,
-    missing: Sequence[str] = (),
     camps: Sequence[Entry] | None = None,
 ) -> list[Line]:
     """Every check, the loudest first. The model is left as it was.
@@ -42,29 +43,25 @@ def trust_report(
     Args:
         snn: the model that was attacked.
         images, labels: test images (N, *) in [0, 1] and their classes (N,).
-        results: of the evaluation, as in results.json: "cells", and "curves" and "worst_case" where
-            there are any; under "config" the "draws" over which it judged.
-        cells: what was evaluated; its labels are those of the results.
-        flipped: by label, which of the samples (n,) the cell breaks.
+        found: what each cell did, in the order of attack.
         along: by curve (eps, steps, restarts), its points.
+        worst_case: of the whole set, as in results.json.
+        declared: the set; None: attacks of the caller's own.
+        draws: over which the evaluation judged a network with random input.
         seed: of all randomness.
-        missing: members of a set that is known to be strong, which these cells lack.
         camps: STBP and the other estimators, each asked about all images (`evaluation.camps`);
             None: the cells that were.
     """
-    along = along or {}
-    found = entries(results, cells, flipped)
+    along, cells = along or {}, [entry.cell for entry in found]
     possible = [entry for entry in found if entry.possible and entry.judged == found[0].judged]
     sound = [entry for entry in possible if entry.sound]
     with torch.inference_mode(False), torch.no_grad():
         images, labels = images[:SAMPLES].clone(), labels[:SAMPLES].clone()
-        draws = results.get("config", {}).get("draws", 1)
         sample = probe.Sample(snn.evaluating(), images, labels, seed, draws)
         problems, of_network = _network(sample, along.get("eps", []), cells, sound)
-    declared = results.get("set") or {}
     return [
-        false_sense(sound if camps is None else camps, results.get("worst_case")),
-        strength(declared.get("name"), declared.get("strong", False), missing, sample.random),
+        false_sense(sound if camps is None else camps, worst_case),
+        strength(declared, missing(cells), sample.random),
         order.more_steps(sound),
         order.white_over_black(sound),
         order.square_below_white(sound),
@@ -72,7 +69,7 @@ def trust_report(
         order.noise_below_attack(sound),
         *(monotone(name, along.get(name, [])) for name in ("eps", "steps", "restarts")),
         *of_network,
-        audit(results, found, problems),
+        audit(found, worst_case, along, problems),
     ]
 
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from snn_lightning.evaluation.paired import Paired
 from snn_lightning.evaluation.trust.entry import Entry, Row, estimators, plain_stbp
-from snn_lightning.evaluation.trust.line import Line, contradiction, line, percent, plural
+from snn_lightning.evaluation.trust.line import Line, contradiction, line
+from snn_lightning.formats import interval, percent, plural
 from snn_lightning.gradients import GradientEstimator
 
 CHECK = "false sense of security"
@@ -79,10 +80,7 @@ def _line(gap: Gap, worst_case: Row | None) -> Line:
     n, verdict, (low, high) = gap.pair.n, contradiction(gap.pair), gap.pair.interval()
     said, left = percent((gap.stbp, n)), percent((gap.others, n))
     seer = max(gap.seen, key=lambda name: gap.seen[name])
-    points = (
-        f"less by {100 * gap.pair.difference:.1f} points "
-        f"(95 %: {100 * low:.1f} to {100 * high:.1f})"
-    )
+    points = f"less by {100 * gap.pair.difference:.1f} points (95 %: {interval((low, high))})"
     if verdict == "ok":
         says = f"None beyond chance: STBP says {said} robust, all other estimators leave {left}"
     else:

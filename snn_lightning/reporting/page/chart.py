@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from snn_lightning.formats import percent
+
 WIDTH, HEIGHT = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 40
 COLOURS = 6  # --s0 to --s5 of the style sheet
@@ -35,10 +37,10 @@ def chart(rows: Sequence[Mapping[str, Any]], x_title: str, scale: float = 1.0) -
         return round(TOP + (1 - rate) * (HEIGHT - TOP - BOTTOM), 1)
 
     parts = []
-    for percent in range(0, 101, 20):
-        y = up(percent / 100)
+    for tick in range(0, 101, 20):
+        y = up(tick / 100)
         parts.append(f'<line class="gridline" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{percent}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{tick}</text>')
     for x in xs if len(xs) <= 9 else xs[:: len(xs) // 6]:
         place = across(x / scale)
         y = HEIGHT - BOTTOM
@@ -60,7 +62,7 @@ def chart(rows: Sequence[Mapping[str, Any]], x_title: str, scale: float = 1.0) -
         stroke = f"fill:none;stroke:{colour};stroke-width:2;stroke-dasharray:{dash or 'none'}"
         parts.append(f'<polyline points="{_points(places)}" style="{stroke}"/>')
         for (x, y), row in zip(places, line, strict=True):
-            title = f"{label}, {row['x'] * scale:.3g}: {100 * row['asr']:.1f} %"
+            title = f"{label}, {row['x'] * scale:.3g}: {percent(row['asr'])}"
             parts.append(
                 f'<circle cx="{x}" cy="{y}" r="3" style="fill:{colour}">'
                 f"<title>{escape(title)}</title></circle>"

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from snn_lightning.files import write_text
+from snn_lightning.formats import interval, percent
 from snn_lightning.reporting.page.chart import chart
 from snn_lightning.reporting.pictures import AXES
 
 ICONS = {"ok": "✓ ok", "warning": "! warning", "fail": "✗ fail", "skipped": "– skipped"}
 SEVERITY = ("fail", "warning", "ok", "skipped")
-LOUDEST = "false sense of security"
+LOUDEST = "false-sense"  # the id of the check that stands beside the number
 
 
 def write_page(folder: Path, results: Mapping[str, Any]) -> Path:
@@ -45,14 +46,6 @@ def write_page(folder: Path, results: Mapping[str, Any]) -> Path:
     return path
 
 
-def _percent(rate: float | None) -> str:
-    return "–" if rate is None else f"{100 * rate:.1f} %"
-
-
-def _interval(bounds: Sequence[float] | None) -> str:
-    return "" if bounds is None else f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %"
-
-
 def _headline(results: Mapping[str, Any]) -> str:
     clean, worst = results.get("clean"), results.get("worst_case")
     trust = results.get("trust") or []
@@ -60,14 +53,14 @@ def _headline(results: Mapping[str, Any]) -> str:
     cards = []
     if worst:
         cards.append(
-            f"<div><span>worst-case robust accuracy</span><strong>{_percent(worst['robust_acc'])}"
-            f"</strong><span class=soft>95 %: {_interval(worst['robust_interval'])}, n = "
+            f"<div><span>worst-case robust accuracy</span><strong>{percent(worst['robust_acc'])}"
+            f"</strong><span class=soft>95 %: {interval(worst['robust_interval'])} %, n = "
             f"{worst['n']}, over {len(worst['set'])} attacks</span></div>"
         )
     if clean:
         cards.append(
-            f"<div><span>clean accuracy</span><strong>{_percent(clean['acc'])}</strong>"
-            f"<span class=soft>95 %: {_interval(clean['interval'])}, n = {clean['n']}</span></div>"
+            f"<div><span>clean accuracy</span><strong>{percent(clean['acc'])}</strong>"
+            f"<span class=soft>95 %: {interval(clean['interval'])} %, n = {clean['n']}</span></div>"
         )
     if verdicts:
         conclusion = results.get("conclusion") or {"words": "not checked", "says": ""}
@@ -80,7 +73,7 @@ def _headline(results: Mapping[str, Any]) -> str:
         f'<p class="loud {line["verdict"]}"><b>{escape(line["check"].capitalize())}:</b> '
         f"{escape(line['says'])}</p>"
         for line in trust
-        if line["check"].lower() == LOUDEST and line["verdict"] != "skipped"
+        if line["id"] == LOUDEST and line["verdict"] != "skipped"
     )
     checkpoint = (results.get("config") or {}).get("checkpoint")
     model = f'<p class="note">{escape(str(checkpoint))}</p>' if checkpoint else ""
@@ -101,7 +94,7 @@ def _stairs(results: Mapping[str, Any]) -> str:
         rows.append((step["label"], step["robust_acc"], f"broke {step['broke']}"))
     items = "".join(
         f'<li><span class="name">{escape(name)}</span><span class="bar" style="--w:'
-        f'{100 * (share or 0):.2f}%"></span><span class="value">{_percent(share)}</span>'
+        f'{100 * (share or 0):.2f}%"></span><span class="value">{percent(share)}</span>'
         f'<span class="soft">{broke}</span></li>'
         for name, share, broke in rows
     )
@@ -139,9 +132,9 @@ def _grid(cells: Sequence[Mapping[str, Any]]) -> str:
             rate = cell["asr"]
             worst = " worst" if len(row) > 1 and rate is not None and rate == max(rates) else ""
             entries.append(
-                f'<td class="heat{worst}" style="--a:{0.45 * (rate or 0):.2f}">{_percent(rate)}'
-                f"<small>{_interval(cell['asr_interval'])}</small>"
-                f"<small>robust {_percent(cell['robust_acc'])}</small></td>"
+                f'<td class="heat{worst}" style="--a:{0.45 * (rate or 0):.2f}">{percent(rate)}'
+                f"<small>{interval(cell['asr_interval'])} %</small>"
+                f"<small>robust {percent(cell['robust_acc'])}</small></td>"
             )
         name = escape(attack)
         body.append(f'<tr><th scope="row">{name}</th>{"".join(entries)}</tr>')

@@ -12,7 +12,7 @@ from torch import Tensor
 from snn_lightning.classifier import SNNClassifier
 
 
-class Evaluation(Callback):
+class Measurement(Callback):
     """Measures on some batches of validation (every k epochs) and of test.
 
     Draws nothing from the training stream, and leaves weights, gradients, batch-norm statistics
