@@ -99,6 +99,7 @@ class SNNClassifier(L.LightningModule):
         self,
         encoder: Encoder,
         network: SpikingNetwork,
+        *,
         gradient: GradientEstimator | None = None,
         objective: Objective | None = None,
         optimizer: OptimizerCallable = lambda parameters: SGD(

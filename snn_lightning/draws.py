@@ -119,7 +119,7 @@ class repeated:
 
 
 def uniform(
-    shape: Sequence[int], like: Tensor, low: float = 0.0, high: float = 1.0, dim: int = 0
+    shape: Sequence[int], like: Tensor, low: float = 0.0, high: float = 1.0, *, dim: int = 0
 ) -> Tensor:
     """Uniform in [low, high), in the type and on the device of `like`; images along `dim`."""
     if _current is None:

@@ -120,13 +120,16 @@ class VGG11(SpikingNetwork):
         self,
         num_classes: int = 10,
         width: float = 1.0,
+        *,
         in_channels: int = 3,
         image_size: int = 32,
         neuron: Neuron | None = None,
     ) -> None:
         neuron = LIF() if neuron is None else neuron
         plan = [64, "A", 128, 256, "A", 512, 512, 512, "A", 512, 512]
-        stages, features = _convolutions(plan, width, in_channels, image_size, neuron)
+        stages, features = _convolutions(
+            plan, width, channels=in_channels, size=image_size, neuron=neuron
+        )
         hidden = _scaled(4096, width)
         first = nn.Sequential(nn.Flatten(), nn.Linear(features, hidden))
         stages += [Spiking(first, neuron), Spiking(nn.Linear(hidden, hidden), neuron)]
@@ -149,13 +152,16 @@ class VGGDVS(SpikingNetwork):
         self,
         num_classes: int = 10,
         width: float = 1.0,
+        *,
         in_channels: int = 2,
         image_size: int = 48,
         neuron: Neuron | None = None,
     ) -> None:
         neuron = LIF() if neuron is None else neuron
         plan = [64, 128, "A", 256, 256, "A", 512, 512, "A", 512, 512, "A"]
-        stages, features = _convolutions(plan, width, in_channels, image_size, neuron)
+        stages, features = _convolutions(
+            plan, width, channels=in_channels, size=image_size, neuron=neuron
+        )
         readout = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), _outputs(features, num_classes))
         _kaiming_normal(stages)
         super().__init__(stages, readout, in_channels, image_size)
@@ -175,6 +181,7 @@ class ResNet17(SpikingNetwork):
         self,
         num_classes: int = 10,
         width: float = 1.0,
+        *,
         in_channels: int = 3,
         image_size: int = 32,
         neuron: Neuron | None = None,
@@ -234,7 +241,7 @@ def _absorb_bias(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: o
 
 
 def _convolutions(
-    plan: list[Any], width: float, channels: int, size: int, neuron: Neuron
+    plan: list[Any], width: float, *, channels: int, size: int, neuron: Neuron
 ) -> tuple[list[nn.Module], int]:
     """Spiking stages of a VGG plan and the number of features behind them.
 

@@ -62,6 +62,7 @@ class LIF(Neuron):
         threshold: float = 1.0,
         reset: Reset = "hard",
         initial: float = 0.0,
+        *,
         fires: Fires = "at",
     ) -> None:
         super().__init__()
@@ -84,16 +85,19 @@ class LIF(Neuron):
     def simulate(
         self, current: Tensor, surrogate: SurrogateFn | None = None, detach_reset: bool = False
     ) -> Tensor:
-        initial = self.initial * self.threshold
-        neuron = self.leak, self.threshold, self.reset, initial
-        return F.lif(current, *neuron, surrogate, detach_reset, self.fires)
+        return F.lif(
+            current, self.leak, self.threshold, self.reset,
+            initial=self.initial * self.threshold, surrogate=surrogate,
+            detach_reset=detach_reset, fires=self.fires,
+        )  # fmt: skip
 
     def trace(self, current: Tensor) -> tuple[Tensor, Tensor]:
         initial = self.initial * self.threshold
-        return F.lif_trace(current, self.leak, self.threshold, self.reset, initial, self.fires)
+        neuron = self.leak, self.threshold, self.reset
+        return F.lif_trace(current, *neuron, initial=initial, fires=self.fires)
 
     def rate_slope(self, current: Tensor, beta: float, gamma: float) -> Tensor:
-        return F.rate_slope(current, self.leak, self.threshold, beta, gamma)
+        return F.rate_slope(current, self.leak, self.threshold, beta=beta, gamma=gamma)
 
     def extra_repr(self) -> str:
         neuron = f"leak={self.leak}, threshold={self.threshold}, reset={self.reset!r}"
@@ -135,11 +139,14 @@ class ConvertedIF(Neuron):
         self, current: Tensor, surrogate: SurrogateFn | None = None, detach_reset: bool = False
     ) -> Tensor:
         current = current / self.threshold
-        spikes = F.lif(current, 1.0, 1.0, "soft", 0.5, surrogate, detach_reset)
+        spikes = F.lif(
+            current, 1.0, 1.0, "soft",
+            initial=0.5, surrogate=surrogate, detach_reset=detach_reset,
+        )  # fmt: skip
         return spikes * self.threshold
 
     def trace(self, current: Tensor) -> tuple[Tensor, Tensor]:
-        spikes, potential = F.lif_trace(current / self.threshold, 1.0, 1.0, "soft", 0.5)
+        spikes, potential = F.lif_trace(current / self.threshold, 1.0, 1.0, "soft", initial=0.5)
         return spikes * self.threshold, potential
 
     def rate_slope(self, current: Tensor, beta: float, gamma: float) -> Tensor:

@@ -53,11 +53,11 @@ class APGD(Attack):
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         champion = Champion(self, images, labels)
         for _ in range(self.restarts):
-            self.search(model, images, labels, self.loss, champion)
+            self.search(model, images, labels, loss=self.loss, champion=champion)
         return champion.images
 
     def search(
-        self, model: nn.Module, images: Tensor, labels: Tensor, loss: LossFn, champion: Champion
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, loss: LossFn, champion: Champion
     ) -> None:
         """One search that raises `loss`; every iterate challenges the champion."""
         x = previous = self.draw(images) if self.random_start else images
@@ -130,7 +130,7 @@ class APGDT(Attack):
         for targets in rivals(model, images, labels, self.targets):
             loss = partial(targeted_dlr, targets=targets)
             for _ in range(self.restarts):
-                search.search(model, images, labels, loss, champion)
+                search.search(model, images, labels, loss=loss, champion=champion)
             if champion.close():
                 break
         return champion.images

@@ -70,7 +70,7 @@ class Attack:
                 raise ValueError("attacks take images in [0, 1]: normalise inside the model")
             view = search_view(evaluation_view(model))
             adversarial = self.perturb(view, images, labels).detach()
-        check_adversarial(images, adversarial, self.eps, self.norm, type(self).__name__)
+        check_adversarial(images, adversarial, self.eps, self.norm, name=type(self).__name__)
         return adversarial
 
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ def require_finite(value: Tensor, name: str) -> None:
 
 
 def check_adversarial(
-    images: Tensor, adversarial: Tensor, eps: float, norm: Norm, name: str = "attack"
+    images: Tensor, adversarial: Tensor, eps: float, norm: Norm, *, name: str = "attack"
 ) -> None:
     """Raise FloatingPointError unless `adversarial` is finite, in [0, 1] and within eps."""
     if adversarial.shape != images.shape:

@@ -62,7 +62,7 @@ class FAB(Attack):
         for linearise in self._boundaries(model, images, labels):
             for restart in range(self.restarts):
                 start = self._random_start(images) if restart else images
-                x = self._walk(model, images, start, linearise, found)
+                x = self._walk(model, images, start, linearise=linearise, found=found)
         nearest = torch.where(over_pixels(found.size.isfinite(), images), found.images, x)
         within = over_pixels(found.size <= self.eps, images)
         return torch.where(within, nearest, self.confine(images, nearest))
@@ -97,7 +97,7 @@ class FAB(Attack):
         return (images + self.eps / 2 * noise).clamp(0, 1)
 
     def _walk(
-        self, model: nn.Module, images: Tensor, x: Tensor, linearise: Linearise, found: _Nearest
+        self, model: nn.Module, images: Tensor, x: Tensor, *, linearise: Linearise, found: _Nearest
     ) -> Tensor:
         """One search from x; returns its last iterate."""
         for _ in range(self.steps):

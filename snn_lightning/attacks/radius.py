@@ -42,6 +42,7 @@ def minimal_eps(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
+    *,
     largest: float = 32 / 255,
     resolution: float = 1 / 255,
     judge: nn.Module | None = None,
@@ -69,46 +70,70 @@ def minimal_eps(
         raise ValueError(f"resolution must be in (0, largest], not {resolution} (of {largest})")
     cost = Cost()
     attacked = Counted(model, cost)
-    deciding = evaluation_view(Counted(model if judge is None else judge, cost))
-
-    @torch.no_grad()
-    def broken(candidates: Tensor, rows: Tensor) -> Tensor:
-        with among(rows):
-            logits = deciding(candidates)
-        if not logits.isfinite().all():
-            raise FloatingPointError("the model's logits are not finite: nothing can be judged")
-        return logits.argmax(1) != labels[rows]
-
-    def take(found: Tensor, rows: Tensor) -> Tensor:
-        """Carry what broke an image, as near to it as it stays broken; returns whether it did."""
-        success = broken(found, rows)
-        rows = rows[success]
-        found = _drawn_back(images[rows], found[success], halvings, partial(broken, rows=rows))
-        size = attack.norm.size(found - images[rows])
-        steps = ((size - TOLERANCE) / resolution).ceil().clamp(min=1).to(high.dtype)
-        nearer = steps < high[rows]
-        best[rows[nearer]], high[rows[nearer]] = found[nearer], steps[nearer]
-        return success
-
-    best, every = images.clone(), torch.arange(len(labels), device=labels.device)
-    most = round(largest / resolution)
-    halvings = math.ceil(math.log2(most + 1))
-    low = torch.zeros_like(labels)  # in steps of the resolution: where nothing broke
-    high = torch.where(broken(images, every), 0, most + 1)  # where something did
+    judge = evaluation_view(Counted(model if judge is None else judge, cost))
+    search = _Bisection(attack, images, labels, judge, largest=largest, resolution=resolution)
     if known is not None:
-        rest = every[high > 0]
-        take(known[rest], rest)
-    while (rows := (high - low > 1).nonzero()[:, 0]).numel():
-        trial = torch.where(high > most, most, (low + high) // 2)
-        steps = int(trial[rows].mode().values)  # the images at one radius together
-        rows = rows[trial[rows] == steps]
+        rows = search.high.nonzero()[:, 0]
+        search.take(known[rows], rows)
+    while (rows := (search.high - search.low > 1).nonzero()[:, 0]).numel():
+        steps, rows = search.next(rows)
         with among(rows):
             found = attack.at(steps * resolution)(attacked, images[rows], labels[rows])
-        success = take(found, rows)
-        low[rows[~success]] = steps
-        low = torch.minimum(low, (high - 1).clamp(min=0))
-    eps = torch.where(high > most, torch.inf, high * resolution)
-    return MinimalEps(eps.to(images.dtype), best, cost)
+        search.narrow(rows, found, steps)
+    eps = torch.where(search.high > search.most, torch.inf, search.high * resolution)
+    return MinimalEps(eps.to(images.dtype), search.best, cost)
+
+
+class _Bisection:
+    """What is known of each image (N,), in steps of the resolution.
+
+    `low`: where nothing broke it; `high`: where something did, `most` + 1 until then; `best`: what
+    did.
+    """
+
+    def __init__(
+        self, attack: Attack, images: Tensor, labels: Tensor, judge: nn.Module, *,
+        largest: float, resolution: float,
+    ) -> None:  # fmt: skip
+        self.attack, self.images, self.labels, self.judge = attack, images, labels, judge
+        self.resolution, self.most = resolution, round(largest / resolution)
+        self.best, self.low = images.clone(), torch.zeros_like(labels)
+        every = torch.arange(len(labels), device=labels.device)
+        self.high = torch.where(self.broken(images, every), 0, self.most + 1)
+
+    @torch.no_grad()
+    def broken(self, candidates: Tensor, rows: Tensor) -> Tensor:
+        """Whether candidates (M, *) for those rows (M,) are misclassified."""
+        with among(rows):
+            logits = self.judge(candidates)
+        if not logits.isfinite().all():
+            raise FloatingPointError("the model's logits are not finite: nothing can be judged")
+        return logits.argmax(1) != self.labels[rows]
+
+    def take(self, found: Tensor, rows: Tensor) -> Tensor:
+        """Carry what broke an image, as near to it as it stays broken; returns whether it did."""
+        success = self.broken(found, rows)
+        rows = rows[success]
+        halvings = math.ceil(math.log2(self.most + 1))
+        is_broken = partial(self.broken, rows=rows)
+        found = _drawn_back(self.images[rows], found[success], halvings, is_broken)
+        size = self.attack.norm.size(found - self.images[rows])
+        steps = ((size - TOLERANCE) / self.resolution).ceil().clamp(min=1).to(self.high.dtype)
+        nearer = steps < self.high[rows]
+        self.best[rows[nearer]], self.high[rows[nearer]] = found[nearer], steps[nearer]
+        return success
+
+    def next(self, rows: Tensor) -> tuple[int, Tensor]:
+        """The radius to try next, in steps, and those of the rows to try it on."""
+        trial = torch.where(self.high > self.most, self.most, (self.low + self.high) // 2)
+        steps = int(trial[rows].mode().values)  # the images at one radius together
+        return steps, rows[trial[rows] == steps]
+
+    def narrow(self, rows: Tensor, found: Tensor, steps: int) -> None:
+        """Note what an attack at that radius has found."""
+        success = self.take(found, rows)
+        self.low[rows[~success]] = steps
+        self.low = torch.minimum(self.low, (self.high - 1).clamp(min=0))
 
 
 def _drawn_back(

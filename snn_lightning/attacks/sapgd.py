@@ -34,7 +34,7 @@ class SAPGD(APGD):
             raise ValueError(f"SAPGD is defined for Linf, not {self.norm!r}")
 
     def search(
-        self, model: nn.Module, images: Tensor, labels: Tensor, loss: LossFn, champion: Champion
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, loss: LossFn, champion: Champion
     ) -> None:
         x = self.draw(images) if self.random_start else images
         first, second = torch.zeros_like(images), torch.zeros_like(images)

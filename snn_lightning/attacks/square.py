@@ -63,7 +63,7 @@ class Square(Attack):
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         if images.dim() < 4:
             raise ValueError(f"Square takes images (N, *, C, H, W), not {tuple(images.shape)}")
-        return until_broken(self, self._search, model, images, labels)
+        return until_broken(self, model, images, labels, search=self._search)
 
     def _search(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         proposals, original = self._proposals(), images.flatten(1, -3)

@@ -47,11 +47,11 @@ class UntilBroken(Attack):
         return replace(self, attack=self.attack.at(eps))
 
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        return until_broken(self.attack, self.attack.perturb, model, images, labels)
+        return until_broken(self.attack, model, images, labels, search=self.attack.perturb)
 
 
 def until_broken(
-    attack: Attack, search: Search, model: nn.Module, images: Tensor, labels: Tensor
+    attack: Attack, model: nn.Module, images: Tensor, labels: Tensor, *, search: Search
 ) -> Tensor:
     """Run a search of that attack, which drops each image that it has broken.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -10,6 +11,19 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from snn_lightning.classifier import SNNClassifier
+
+
+class Batch(NamedTuple):
+    """A batch that is measured.
+
+    images: (N, *) in [0, 1]. labels: (N,). logits: (N, K), the model's own on the clean images.
+    key: (seed, epoch, index over all processes), of whatever is random.
+    """
+
+    images: Tensor
+    labels: Tensor
+    logits: Tensor
+    key: tuple[int, ...]
 
 
 class Measurement(Callback):
@@ -49,19 +63,8 @@ class Measurement(Callback):
         """Forget the counts of the last time."""
         raise NotImplementedError
 
-    def measure(
-        self,
-        module: SNNClassifier,
-        images: Tensor,
-        labels: Tensor,
-        logits: Tensor,
-        key: tuple[int, ...],
-    ) -> None:
-        """Add a batch.
-
-        `logits` are the model's own on the clean images; whatever is random is drawn under
-        `seeded(*key)`.
-        """
+    def measure(self, module: SNNClassifier, batch: Batch) -> None:
+        """Add a batch. Whatever is random is drawn under `seeded(*batch.key)`."""
         raise NotImplementedError
 
     def finish(self) -> tuple[dict[str, float], dict[str, Any]]:
@@ -81,16 +84,11 @@ class Measurement(Callback):
             self.start(module)
 
     def _batch(
-        self,
-        stage: str,
-        trainer: Trainer,
-        module: LightningModule,
-        outputs: Any,
-        batch: tuple[Tensor, Tensor],
-        batch_idx: int,
-    ) -> None:
-        assert isinstance(module, SNNClassifier)
-        index, limit = module.global_batch(batch_idx), self.limit[stage]
+        self, stage: str, trainer: Trainer, module: SNNClassifier, tensors: Sequence[Tensor],
+        *, index: int,
+    ) -> None:  # fmt: skip
+        """`tensors`: images, labels and logits; `index`: of the batch over all processes."""
+        limit = self.limit[stage]
         if not self._due(stage, trainer) or (limit is not None and index >= limit):
             return
         epoch = trainer.current_epoch + 1 if fitting(trainer) else 0
@@ -100,8 +98,8 @@ class Measurement(Callback):
             torch.no_grad(),
             trainer.precision_plugin.forward_context(),
         ):
-            images, labels, logits = (x.clone() for x in (*batch, outputs["logits"]))
-            self.measure(module, images, labels, logits, (self.seed, epoch, index))
+            images, labels, logits = (tensor.clone() for tensor in tensors)
+            self.measure(module, Batch(images, labels, logits, (self.seed, epoch, index)))
 
     def _finish(self, stage: str, trainer: Trainer, module: LightningModule) -> None:
         if self._due(stage, trainer):
@@ -119,13 +117,17 @@ class Measurement(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any,
         batch_idx: int, dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        self._batch("val", trainer, pl_module, outputs, batch, batch_idx)
+        assert isinstance(pl_module, SNNClassifier)
+        index, tensors = pl_module.global_batch(batch_idx), (*batch, outputs["logits"])
+        self._batch("val", trainer, pl_module, tensors, index=index)
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any,
         batch_idx: int, dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        self._batch("test", trainer, pl_module, outputs, batch, batch_idx)
+        assert isinstance(pl_module, SNNClassifier)
+        index, tensors = pl_module.global_batch(batch_idx), (*batch, outputs["logits"])
+        self._batch("test", trainer, pl_module, tensors, index=index)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._finish("val", trainer, pl_module)

@@ -69,6 +69,7 @@ def success_rates(metrics: Mapping[str, float], stage: str = "val") -> dict[str,
 def alarms(
     metrics: Mapping[str, float],
     best: Mapping[str, float],
+    *,
     num_classes: int,
     epoch: int,
     adversarial: bool,
@@ -144,7 +145,9 @@ class Guards(Callback):
         epoch = trainer.current_epoch + 1
         adversarial = isinstance(pl_module.objective, CraftingObjective)
         classes = getattr(trainer.datamodule, "num_classes", 10)  # type: ignore[attr-defined]
-        found = alarms(metrics, self.best, classes, epoch, adversarial)
+        found = alarms(
+            metrics, self.best, num_classes=classes, epoch=epoch, adversarial=adversarial
+        )
         self.best = best_so_far(metrics, self.best)
         for name, figures in found.items():
             title = name.replace("_", " ")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from snn_lightning.attacks import FGSM, PGD, Attack
-from snn_lightning.callbacks.base import Measurement
+from snn_lightning.callbacks.base import Batch, Measurement
 from snn_lightning.checks import warn_of_silence
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.evaluation.grid import Cell, grid
@@ -31,14 +31,8 @@ class ShuffleTest(Measurement):
         self.clean = AttackSuccessRate().to(module.device)
         self.mended = AttackSuccessRate().to(module.device)
 
-    def measure(
-        self,
-        module: SNNClassifier,
-        images: Tensor,
-        labels: Tensor,
-        logits: Tensor,
-        key: tuple[int, ...],
-    ) -> None:
+    def measure(self, module: SNNClassifier, batch: Batch) -> None:
+        images, labels, logits, key = batch
         with seeded(*key):
             shuffled = module.snn.shuffled()(images)
         self.clean.update(logits, shuffled, labels)
@@ -85,6 +79,7 @@ class AttackEvaluation(Measurement):
         self,
         attacks: list[Attack] | None = None,
         gradients: list[GradientEstimator] | None = None,
+        *,
         extensions: list[int] | None = None,
         batches: int | None = 2,
         test_batches: int | None = None,
@@ -124,16 +119,10 @@ class AttackEvaluation(Measurement):
         data = module.trainer.datamodule  # type: ignore[attr-defined]
         images, labels = data.held_out(max(samples), module.device)
         with torch.inference_mode(False), module.trainer.precision_plugin.forward_context():
-            return searched(self.cells, module.snn, images, labels, self.seed)
+            return searched(self.cells, module.snn, images, labels, seed=self.seed)
 
-    def measure(
-        self,
-        module: SNNClassifier,
-        images: Tensor,
-        labels: Tensor,
-        logits: Tensor,
-        key: tuple[int, ...],
-    ) -> None:
+    def measure(self, module: SNNClassifier, batch: Batch) -> None:
+        images, labels, logits, key = batch
         first, judged = not self.examples, {}
         for cell in self.found:
             # Every cell meets the same draws: cells differ in what they are, not in their luck.
@@ -188,19 +177,12 @@ class FiringRates(Measurement):
         self.sums = {name: torch.zeros((), device=module.device) for name in names}
         self.reduce = module.trainer.strategy.reduce
 
-    def measure(
-        self,
-        module: SNNClassifier,
-        images: Tensor,
-        labels: Tensor,
-        logits: Tensor,
-        key: tuple[int, ...],
-    ) -> None:
-        with seeded(*key):
-            _, rates = module.snn.firing_rates(images)
-        self.samples += len(images)
+    def measure(self, module: SNNClassifier, batch: Batch) -> None:
+        with seeded(*batch.key):
+            _, rates = module.snn.firing_rates(batch.images)
+        self.samples += len(batch.images)
         for name, rate in rates.items():
-            self.sums[name] += rate.float().mean() * len(images)
+            self.sums[name] += rate.float().mean() * len(batch.images)
 
     def finish(self) -> tuple[dict[str, float], dict[str, Any]]:
         samples = float(self.reduce(self.samples, reduce_op="sum"))

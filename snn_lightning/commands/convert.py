@@ -30,6 +30,7 @@ def convert_checkpoint(
     datamodule: LightningDataModule,
     ckpt_path: str,
     output: Path,
+    *,
     timesteps: int,
     calibration: Calibration | None,
     batches: int,
@@ -40,18 +41,7 @@ def convert_checkpoint(
 
     Args are those of `Trainer.convert`, and the device on which to calibrate and measure.
     """
-    if output.suffix in (".json", ".png") or output.resolve() == Path(ckpt_path).resolve():
-        raise ValueError(
-            f"output {str(output)!r} would be overwritten, or overwrite the network that is "
-            "converted: give another name, such as snn.ckpt (a .json and a .png come beside it)"
-        )
-    source = load_checkpoint(ckpt_path)
-    found = stored(source, ckpt_path)
-    if found is None:
-        raise ValueError(
-            f"{ckpt_path!r} does not say how it was made (it was not trained by the command line): "
-            "convert it in Python, with snn_lightning.convert"
-        )
+    source, config = _source(ckpt_path, output)
     model.load_state_dict(source["state_dict"])
     model.to(device)
     analog = model.snn.evaluating()
@@ -68,7 +58,7 @@ def convert_checkpoint(
             yield prepared(batch)[0]
 
     snn = convert(analog, timesteps, train(), calibration)
-    _save(source, found[0], snn.state_dict(), timesteps, output)
+    _save(source, config, snn.state_dict(), timesteps=timesteps, output=output)
 
     test = datamodule.test_dataloader()
     shown = track(test, description="accuracy over T", total=len(test))
@@ -77,10 +67,28 @@ def convert_checkpoint(
     _report(accuracies, layers, output)
 
 
+def _source(ckpt_path: str, output: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The checkpoint and the configuration in it, or a ValueError that says what is wrong."""
+    if output.suffix in (".json", ".png") or output.resolve() == Path(ckpt_path).resolve():
+        raise ValueError(
+            f"output {str(output)!r} would be overwritten, or overwrite the network that is "
+            "converted: give another name, such as snn.ckpt (a .json and a .png come beside it)"
+        )
+    source = load_checkpoint(ckpt_path)
+    found = stored(source, ckpt_path)
+    if found is None:
+        raise ValueError(
+            f"{ckpt_path!r} does not say how it was made (it was not trained by the command line): "
+            "convert it in Python, with snn_lightning.convert"
+        )
+    return source, found[0]
+
+
 def _save(
     source: dict[str, Any],
     config: dict[str, Any],
     state: dict[str, Tensor],
+    *,
     timesteps: int,
     output: Path,
 ) -> None:

@@ -47,7 +47,7 @@ class Point:
 
 
 def points(
-    snn: SNN, curves: Curves, lines: Sequence[Cell], tasks: Tasks, trusted: bool = False
+    snn: SNN, curves: Curves, lines: Sequence[Cell], tasks: Tasks, *, trusted: bool = False
 ) -> list[Point]:
     """Every point of the curves, white box, curve by curve and line by line.
 

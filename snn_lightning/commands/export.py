@@ -20,6 +20,7 @@ def export_checkpoint(
     model: SNNClassifier,
     datamodule: DataModule,
     ckpt_path: str,
+    *,
     output: Path,
     semantics: Semantics,
 ) -> None:

@@ -43,7 +43,7 @@ def with_widths(
     if not wanted:
         return cells, {}
     images, labels = data.held_out(max(wanted), next(snn.parameters()).device)
-    found, searches = searched(cells, snn, images, labels, seed)
+    found, searches = searched(cells, snn, images, labels, seed=seed)
     first = {
         (cell.attack, cell.gradient, cell.extension, cell.box): i
         for i, cell in reversed(list(enumerate(found)))

@@ -70,7 +70,7 @@ def make_plan(
     # Not the kernel: all of them fire alike, and their gradients agree to rounding.
     alike = {key: value for key, value in rounding.items() if key != "kernel"}
     tasks = Tasks(settings.seed, settings.draws, precision, alike)
-    curves = points(snn, settings.curves, lines, tasks, trusted)
+    curves = points(snn, settings.curves, lines, tasks, trusted=trusted)
     others: list[tuple[str, nn.Module]] = []
     if other is not None:
         others.append((f"the substitute {settings.substitute!r}", other))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
+from lightning.fabric import Fabric
 from lightning.pytorch import Callback
 from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator
 from lightning.pytorch.callbacks import ProgressBar
@@ -61,6 +62,7 @@ class Trainer(L.Trainer):
         model: SNNClassifier,
         datamodule: DataModule,
         ckpt_path: str | None = None,
+        *,
         weights_only: bool | None = None,
         set: str | None = None,
         eps: float = 8 / 255,
@@ -148,6 +150,30 @@ class Trainer(L.Trainer):
         target = folder or log_dir
         if target is None:
             raise ValueError("attack writes files: give it a folder, or the trainer a logger")
+        self._made_ready(model, datamodule, ckpt_path, fabric)
+        gate = Gate.of(require, baseline, max_drop, samples or len(datamodule.splits["test"]))
+        if gate is not None and gate.baseline is not None:
+            declared = settings.declared
+            gate.baseline.require_alike(None if declared is None else declared.name, eps)
+        outcome = attack(
+            fabric, model.snn.eval(), datamodule, settings,
+            store=Path(target).parent / "attack-shards",
+            precision=str(self.precision),
+            progress=any(isinstance(callback, ProgressBar) for callback in self.callbacks),
+        )  # fmt: skip
+        code = 0
+        if outcome is not None:
+            outcome.results["config"]["checkpoint"] = ckpt_path
+            outcome.results["model"] = describe(model, datamodule, ckpt_path)
+            self._log(outcome.results, write_report(Path(target), **vars(outcome)))
+            code = 0 if gate is None else gate.close(Path(target), outcome.results)
+        fabric.barrier()
+        return code
+
+    def _made_ready(
+        self, model: SNNClassifier, data: DataModule, ckpt_path: str | None, fabric: Fabric
+    ) -> None:
+        """The configuration is written, the weights and the data are there, and they fit."""
         for callback in self.callbacks:
             if isinstance(callback, SaveConfigCallback):
                 callback.setup(self, model, "test")
@@ -155,47 +181,32 @@ class Trainer(L.Trainer):
         if checkpoint:
             model.load_state_dict(checkpoint["state_dict"])
         if fabric.local_rank == 0:
-            datamodule.prepare_data()
+            data.prepare_data()
         fabric.barrier()
-        datamodule.setup("test")
-        datamodule.require_split(checkpoint)
-        require_fit(model.snn, datamodule)
-        gate = Gate.of(require, baseline, max_drop, samples or len(datamodule.splits["test"]))
-        if gate is not None and gate.baseline is not None:
-            declared = settings.declared
-            gate.baseline.require_alike(None if declared is None else declared.name, eps)
-        _, rates = model.snn.firing_rates(datamodule.first("test", 8)[0])
+        data.setup("test")
+        data.require_split(checkpoint)
+        require_fit(model.snn, data)
+        _, rates = model.snn.firing_rates(data.first("test", 8)[0])
         warn_of_silence({name: float(rate.float().mean()) for name, rate in rates.items()})
-        bar = any(isinstance(callback, ProgressBar) for callback in self.callbacks)
-        outcome = attack(
-            fabric, model.snn.eval(), datamodule, settings,
-            store=Path(target).parent / "attack-shards",
-            precision=str(self.precision), progress=bar,
-        )  # fmt: skip
-        if outcome is not None:
-            outcome.results["config"]["checkpoint"] = ckpt_path
-            outcome.results["model"] = describe(model, datamodule, ckpt_path)
-            drawn = write_report(Path(target), **vars(outcome))
-            for logger in self.loggers:
-                logger.log_metrics(scalars(outcome.results), step=0)
-                for name, path in drawn.items():
-                    if hasattr(logger, "log_image"):
-                        logger.log_image(f"curve/{name}", [str(path)])
-                    if hasattr(logger, "log_table"):
-                        header, *rows = curve_table(outcome.results["curves"][name])
-                        logger.log_table(f"curve/{name}/points", columns=header, data=rows)
-                logger.save()
-        code = 0
-        if gate is not None and outcome is not None:
-            code = gate.close(Path(target), outcome.results)
-        fabric.barrier()
-        return code
+
+    def _log(self, results: dict[str, Any], drawn: dict[str, Path]) -> None:
+        """Scalars, and the curves where a logger takes pictures and tables."""
+        for logger in self.loggers:
+            logger.log_metrics(scalars(results), step=0)
+            for name, path in drawn.items():
+                if hasattr(logger, "log_image"):
+                    logger.log_image(f"curve/{name}", [str(path)])
+                if hasattr(logger, "log_table"):
+                    header, *rows = curve_table(results["curves"][name])
+                    logger.log_table(f"curve/{name}/points", columns=header, data=rows)
+            logger.save()
 
     def convert(
         self,
         model: SNNClassifier,
         datamodule: DataModule,
         ckpt_path: str | None = None,
+        *,
         weights_only: bool | None = None,
         output: str = "snn.ckpt",
         timesteps: int = 16,
@@ -228,11 +239,11 @@ class Trainer(L.Trainer):
             datamodule,
             ckpt_path,
             Path(output),
-            timesteps,
-            calibration,
-            batches,
-            steps,
-            fabric_of(self).device,
+            timesteps=timesteps,
+            calibration=calibration,
+            batches=batches,
+            curve=steps,
+            device=fabric_of(self).device,
         )
 
     def export(
@@ -240,6 +251,7 @@ class Trainer(L.Trainer):
         model: SNNClassifier,
         datamodule: DataModule,
         ckpt_path: str | None = None,
+        *,
         weights_only: bool | None = None,
         output: str = "network.nir",
         semantics: Semantics | None = None,
@@ -261,4 +273,4 @@ class Trainer(L.Trainer):
             raise ValueError("export needs the checkpoint of a network: ckpt_path")
         if semantics is None:
             raise ValueError("export needs the reader: --semantics snntorch, norse or spikingjelly")
-        export_checkpoint(model, datamodule, ckpt_path, Path(output), semantics)
+        export_checkpoint(model, datamodule, ckpt_path, output=Path(output), semantics=semantics)

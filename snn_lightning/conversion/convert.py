@@ -40,6 +40,27 @@ def convert(
         TypeError: not an SNN.
         ValueError: the network spikes already, or it has a part that cannot be converted.
     """
+    neurons = _analog_neurons(analog)
+    refuse_unconvertible(analog.network)
+
+    thresholds = {name: neuron.ceiling for name, neuron in neurons.items()}
+    unbounded = [name for name, threshold in thresholds.items() if threshold is None]
+    if unbounded:
+        if images is None:
+            raise ValueError(f"{unbounded[0]} has no threshold: give images to calibrate it with")
+        calibrated = calibrate(analog, images, calibration)
+        thresholds |= {name: calibrated[name] for name in unbounded}
+
+    spiking: dict[int, nn.Module] = {}
+    for name, neuron in neurons.items():
+        spiking[id(neuron)] = converted = ConvertedIF()
+        converted.threshold = cast(Tensor, thresholds[name]).detach().clone()
+    network = cast(SpikingNetwork, view(analog.network, spiking))
+    return SNN(analog.encoder.extended(timesteps), network, analog.gradient).eval()
+
+
+def _analog_neurons(analog: SNN) -> dict[str, Analog]:
+    """The neurons of a network that sees its input once, or an error that says what it is."""
     if not isinstance(analog, SNN):
         raise TypeError(
             "convert takes an SNN of analog neurons; a module of your own becomes one as "
@@ -59,22 +80,7 @@ def convert(
             f"convert takes a network that sees its input once, not through {analog.encoder}: "
             "train it with Direct(timesteps=1)"
         )
-    refuse_unconvertible(analog.network)
-
-    thresholds = {name: cast(Analog, neuron).ceiling for name, neuron in neurons.items()}
-    unbounded = [name for name, threshold in thresholds.items() if threshold is None]
-    if unbounded:
-        if images is None:
-            raise ValueError(f"{unbounded[0]} has no threshold: give images to calibrate it with")
-        calibrated = calibrate(analog, images, calibration)
-        thresholds |= {name: calibrated[name] for name in unbounded}
-
-    spiking: dict[int, nn.Module] = {}
-    for name, neuron in neurons.items():
-        spiking[id(neuron)] = converted = ConvertedIF()
-        converted.threshold = cast(Tensor, thresholds[name]).detach().clone()
-    network = cast(SpikingNetwork, view(analog.network, spiking))
-    return SNN(analog.encoder.extended(timesteps), network, analog.gradient).eval()
+    return cast(dict[str, Analog], neurons)
 
 
 def refuse_unconvertible(network: SpikingNetwork) -> None:
@@ -94,21 +100,15 @@ def refuse_unconvertible(network: SpikingNetwork) -> None:
         pair = torch.randn((2, *shape), generator=generator, dtype=torch.float64)
         return torch.cat([pair, pair.mean(0, keepdim=True)])
 
-    def preserved(x: Any) -> bool:
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            return True
-        tolerance = 1e-6 * x.abs().max().item()
-        return len(x) == 3 and torch.allclose(x[2], (x[0] + x[1]) / 2, rtol=0, atol=tolerance)
-
     def arrive(name: str, *inputs: Any) -> None:
         nonlocal behind
-        if not all(preserved(x) for x in inputs):
+        if not all(_preserved(x) for x in inputs):
             problems.append(f"a call between {behind} and {name} is not affine")
         behind = name
 
     def leave(name: str, part: nn.Module, output: Any) -> None:
         # statistics of a batch are the same affine map for all three
-        if not preserved(output) or (isinstance(part, _BatchNorm) and part.running_mean is None):
+        if not _preserved(output) or (isinstance(part, _BatchNorm) and part.running_mean is None):
             problems.append(f"{name} ({type(part).__name__}) is not affine")
 
     def fire(neuron: Neuron, x: Tensor) -> Tensor:
@@ -128,3 +128,11 @@ def refuse_unconvertible(network: SpikingNetwork) -> None:
             f"this network cannot be converted: {problems[0]}. Between neurons (QCFS, ReLU) use "
             "convolutions, linear layers, batch norm and average pooling"
         )
+
+
+def _preserved(x: Any) -> bool:
+    """Whether the third sample is still the mean of the other two."""
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        return True
+    tolerance = 1e-6 * x.abs().max().item()
+    return len(x) == 3 and torch.allclose(x[2], (x[0] + x[1]) / 2, rtol=0, atol=tolerance)

@@ -72,6 +72,7 @@ class DataModule(LightningDataModule):
     def __init__(
         self,
         batch_size: int = 64,
+        *,
         eval_batch_size: int | None = None,
         val_fraction: float = 0.1,
         train_samples: int | None = None,
@@ -266,7 +267,7 @@ def at_least(name: str, value: int, smallest: int) -> int:
 
 
 @contextmanager
-def downloading(problem: str, url: str, file: str, md5: str, folder: str) -> Iterator[None]:
+def downloading(problem: str, *, url: str, file: str, md5: str, folder: str) -> Iterator[None]:
     """Turns what goes wrong in a download into a DataError that says how to do it by hand."""
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(30)  # seconds without a byte; the default is to wait for ever

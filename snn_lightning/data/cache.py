@@ -94,6 +94,7 @@ class ArrayCache:
         folder: str,
         name: str,
         files: Sequence[File],
+        *,
         shape: tuple[int, ...],
         decode: Callable[[str], np.ndarray],
     ) -> None:

@@ -37,6 +37,7 @@ class CIFAR10(DataModule):
     def __init__(
         self,
         root: str = "data",
+        *,
         download: bool = True,
         check_integrity: bool = True,
         crop_padding: int = 4,
@@ -63,8 +64,10 @@ class CIFAR10(DataModule):
         original = self._torchvision()
         problem = self._problem(self.check_integrity)
         if problem and self.download:
-            archive = (original.url, original.filename, original.tgz_md5, self.root)
-            with downloading(problem, *archive):
+            with downloading(
+                problem, url=original.url, file=original.filename, md5=original.tgz_md5,
+                folder=self.root,
+            ):  # fmt: skip
                 download_and_extract_archive(
                     original.url, self.root, filename=original.filename, md5=original.tgz_md5
                 )

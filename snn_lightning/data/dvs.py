@@ -39,8 +39,10 @@ class CIFAR10DVS(Recordings):
             if not self._list():
                 from tonic.datasets import CIFAR10DVS as Original
 
-                archive = (Original.url, Original.filename, Original.file_md5, self.folder)
-                with downloading(f"{self.folder} holds no recordings", *archive):
+                with downloading(
+                    f"{self.folder} holds no recordings", url=Original.url,
+                    file=Original.filename, md5=Original.file_md5, folder=self.folder,
+                ):  # fmt: skip
                     Original(self.root)
 
     def recordings(self) -> tuple[list[File], np.ndarray]:
@@ -94,7 +96,8 @@ class DVSGesture(Recordings):
                 url, file, md5 = (
                     getattr(Original, f"{name}_{field}") for field in ("url", "filename", "md5")
                 )
-                with downloading(f"{folder} holds no recordings", url, file, md5, self.folder):
+                problem = f"{folder} holds no recordings"
+                with downloading(problem, url=url, file=file, md5=md5, folder=self.folder):
                     Original(self.root, train=train)
 
     def recordings(self) -> tuple[list[File], np.ndarray]:

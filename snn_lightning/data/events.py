@@ -38,6 +38,7 @@ class Recordings(DataModule):
     def __init__(
         self,
         root: str = "data",
+        *,
         download: bool = True,
         frames: int = 10,
         size: int | None = None,
@@ -91,11 +92,12 @@ class Recordings(DataModule):
     def _cache(self, files: Sequence[File]) -> ArrayCache:
         name = f"events-{self.frames}x{self.size}px-{self.bins}"
         shape = (self.frames, 2, self.size, self.size)
-        return ArrayCache(self.cache_dir, name, files, shape, self._decode)
+        return ArrayCache(self.cache_dir, name, files, shape=shape, decode=self._decode)
 
     def _decode(self, path: str) -> np.ndarray:
+        t, x, y, p = self.decode(path)
         return bin_events(
-            *self.decode(path), self.frames, self.size, bins=self.bins, sensor=self.sensor
+            t, x, y, p, frames=self.frames, size=self.size, bins=self.bins, sensor=self.sensor
         )
 
     def _missing(self, expected: str) -> DataError:
@@ -109,9 +111,9 @@ def bin_events(
     x: np.ndarray,
     y: np.ndarray,
     p: np.ndarray,
+    *,
     frames: int,
     size: int,
-    *,
     bins: Bins = "count",
     sensor: int = 128,
 ) -> np.ndarray:

@@ -36,6 +36,7 @@ class ImageFolder(DataModule):
     def __init__(
         self,
         root: str = "data",
+        *,
         image_size: int = 32,
         cache_dir: str | None = None,
         crop_padding: int = 4,
@@ -77,7 +78,8 @@ class ImageFolder(DataModule):
     def _cache(self, files: list[File]) -> ArrayCache:
         shape = (3, self.image_size, self.image_size)
         # the name tells how files are decoded: older arrays are called images-...
-        return ArrayCache(self.cache_dir, f"shown-{self.image_size}px", files, shape, self._decode)
+        name = f"shown-{self.image_size}px"
+        return ArrayCache(self.cache_dir, name, files, shape=shape, decode=self._decode)
 
     def _decode(self, path: str) -> np.ndarray:
         from PIL import Image, ImageOps

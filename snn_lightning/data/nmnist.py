@@ -51,7 +51,8 @@ class NMNIST(Recordings):
                 url, file, md5 = (
                     getattr(Original, f"{name}_{field}") for field in ("url", "filename", "md5")
                 )
-                with downloading(f"{folder} holds no recordings", url, file, md5, self.folder):
+                problem = f"{folder} holds no recordings"
+                with downloading(problem, url=url, file=file, md5=md5, folder=self.folder):
                     Original(self.root, train=part == "Train")
 
     def recordings(self) -> tuple[list[File], np.ndarray]:

@@ -73,7 +73,7 @@ class GradientAudit:
 
 
 def audit_gradients(
-    module: nn.Module, snn: SNN, images: Tensor, labels: Tensor, seed: int = 0
+    module: nn.Module, snn: SNN, images: Tensor, labels: Tensor, *, seed: int = 0
 ) -> GradientAudit:
     """Audit the gradients of a network, in evaluation mode.
 

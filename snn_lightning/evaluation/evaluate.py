@@ -89,8 +89,8 @@ def evaluate(
     images: Tensor,
     labels: Tensor,
     attacks: Sequence[Attack] | None = None,
-    gradients: Sequence[GradientEstimator] | None = None,
     *,
+    gradients: Sequence[GradientEstimator] | None = None,
     eps: float = 8 / 255,
     extensions: Sequence[int] = (1,),
     substitute: nn.Module | None = None,
@@ -130,15 +130,12 @@ def evaluate(
         ValueError: images outside [0, 1], labels that do not fit, or an empty or doubled set.
         FloatingPointError: logits or gradients that are not finite.
     """
-    if len(labels) != len(images) or not len(images):
-        raise ValueError(f"{len(labels)} labels do not fit {len(images)} images")
     if draws < 1 or batch_size < 1:
         raise ValueError(f"draws and batch_size must be >= 1, not {draws} and {batch_size}")
-    if not (images.min() >= 0 and images.max() <= 1):
-        raise ValueError("images must lie in [0, 1]: normalise inside the model")
     if any(isinstance(gradient, Searched) for gradient in gradients or ()):
         raise ValueError("a width is searched on other images: call evaluation.width.search_width")
     model = evaluation_view(model)
+    _require_fit(model, images, labels)
     choice = Choice(eps=eps, attacks=attacks, gradients=gradients, extensions=extensions)
     cells, chosen = choice.cells(model, substitute), choice.declared
     data = Images(
@@ -147,9 +144,6 @@ def evaluate(
     engine = Engine(data, Memory(), seed, draws, batch_size)
     tasks = [Task(cell.label, cell, model, table) for cell in cells]
     with torch.inference_mode(False), torch.no_grad():
-        classes = model(images[:1]).shape[-1]
-        if labels.min() < 0 or labels.max() >= classes:
-            raise ValueError(f"labels must lie in [0, {classes}), the classes of the model")
         found = sequence.judge_clean(engine, Task("clean", None, model))
         columns = sequence.attack(engine, tasks, found.correct)
         asked = trust and isinstance(model, SNN)
@@ -174,6 +168,18 @@ def evaluate(
         worst_case=worst,
         trust=tuple(lines),
     )
+
+
+def _require_fit(model: nn.Module, images: Tensor, labels: Tensor) -> None:
+    """Raise ValueError unless these are images, and classes of the model."""
+    if len(labels) != len(images) or not len(images):
+        raise ValueError(f"{len(labels)} labels do not fit {len(images)} images")
+    if not (images.min() >= 0 and images.max() <= 1):
+        raise ValueError("images must lie in [0, 1]: normalise inside the model")
+    with torch.no_grad():
+        classes = model(images[:1]).shape[-1]
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"labels must lie in [0, {classes}), the classes of the model")
 
 
 def _batch(images: Tensor, labels: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:

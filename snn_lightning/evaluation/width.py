@@ -72,6 +72,7 @@ def search_width(
     images: Tensor,
     labels: Tensor,
     estimator: GradientEstimator,
+    *,
     eps: float = 8 / 255,
     norm: Norm | None = None,
     steps: int = 5,
@@ -106,7 +107,9 @@ def search_width(
     with torch.inference_mode(False), torch.no_grad():
         with seeded(seed, CLEAN):
             right = torch.cat([decide(snn, part, 1) for part in images.split(BATCH)]) == labels
-        search = _Search(snn, images[right], labels[right], estimator, attack, seed)
+        search = _Search(
+            snn, images[right], labels[right], estimator=estimator, attack=attack, seed=seed
+        )
         search.run()
     tried = tuple(sorted(search.tried.values(), key=lambda one: one.factor))
     best, given = search.best(), search.tried[0]
@@ -126,7 +129,7 @@ class _Search:
     """Tries widths, in half octaves of the given one."""
 
     def __init__(
-        self, snn: SNN, images: Tensor, labels: Tensor, estimator: GradientEstimator,
+        self, snn: SNN, images: Tensor, labels: Tensor, *, estimator: GradientEstimator,
         attack: Attack, seed: int,
     ) -> None:  # fmt: skip
         self.snn, self.images, self.labels = snn, images, labels
@@ -179,7 +182,7 @@ class _Search:
 
 
 def searched(
-    cells: Sequence[Cell], snn: SNN, images: Tensor, labels: Tensor, seed: int = 0
+    cells: Sequence[Cell], snn: SNN, images: Tensor, labels: Tensor, *, seed: int = 0
 ) -> tuple[list[Cell], dict[str, WidthSearch]]:
     """The cells with every `Searched` estimator found; and the searches, by the cells' labels.
 
@@ -199,7 +202,7 @@ def searched(
         if key not in known:
             few = images[: gradient.samples], labels[: gradient.samples]
             known[key] = search_width(
-                source, *few, gradient.estimator, attack.eps, attack.norm, seed=seed
+                source, *few, gradient.estimator, eps=attack.eps, norm=attack.norm, seed=seed
             )
         searches[cell.label] = known[key]
         found.append(replace(cell, gradient=known[key].chosen))

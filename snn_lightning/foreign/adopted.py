@@ -113,7 +113,7 @@ class Adopted(SpikingNetwork):
 
     def _run(self, x: Tensor, steps: torch.Size, fire: Fire) -> Tensor:
         ends = self.loop.get("ends in spikes", False)
-        run = Pass(fire, steps, self.multi_step, self.loops, stops=ends)
+        run = Pass(fire, steps, multi_step=self.multi_step, loops=self.loops, stops=ends)
         layers: dict[int, nn.Module] = {}
         for name, part in self.body.named_modules():
             if isinstance(part, Neuron):

@@ -74,8 +74,8 @@ class LearnedLIF(Neuron):
         self.reset = reset
 
     @property
-    def _fixed(self) -> tuple[float, float, Reset, float]:
-        return 1 - self.w.detach().sigmoid().item(), self.threshold, self.reset, 0.0
+    def _fixed(self) -> tuple[float, float, Reset]:
+        return 1 - self.w.detach().sigmoid().item(), self.threshold, self.reset
 
     def simulate(
         self, current: Tensor, surrogate: SurrogateFn | None = None, detach_reset: bool = False
@@ -86,15 +86,16 @@ class LearnedLIF(Neuron):
             # dL/dleak is the sum over t of v[t-1] dL/dI[t]: a term that is 0 and has this gradient
             leak = 1 - rate
             current = current + (leak - leak.detach()) * self._before(current.detach())
-        return F.lif(current, *self._fixed, surrogate, detach_reset)
+        return F.lif(current, *self._fixed, surrogate=surrogate, detach_reset=detach_reset)
 
     def trace(self, current: Tensor) -> tuple[Tensor, Tensor]:
         return F.lif_trace(self._driven(current, self.w.detach().sigmoid()), *self._fixed)
 
     def rate_slope(self, current: Tensor, beta: float, gamma: float) -> Tensor:
         rate = self.w.detach().sigmoid()
-        leak, threshold, _, _ = self._fixed
-        slope = F.rate_slope(self._driven(current, rate), leak, threshold, beta, gamma)
+        leak, threshold, _ = self._fixed
+        driven = self._driven(current, rate)
+        slope = F.rate_slope(driven, leak, threshold, beta=beta, gamma=gamma)
         return self._driven(slope, rate)
 
     def _driven(self, current: Tensor, rate: Tensor) -> Tensor:

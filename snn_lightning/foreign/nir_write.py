@@ -105,7 +105,7 @@ class _Writer:
             following = layers[i + 1] if i + 1 < len(layers) else None
             if isinstance(layer, nn.Identity) or (i and _is_norm(layer)):
                 continue
-            source = self.layer(f"{name}_{i}", layer, following, source, scale)
+            source = self.layer(f"{name}_{i}", layer, following, source=source, scale=scale)
             if isinstance(layer, nn.AvgPool2d) and self.sums:
                 scale /= math.prod(_pair(layer.kernel_size))
             elif not isinstance(layer, nn.Flatten):
@@ -120,7 +120,7 @@ class _Writer:
         return self.semantics == "norse"
 
     def layer(
-        self, name: str, layer: nn.Module, following: nn.Module | None, source: str, scale: float
+        self, name: str, layer: nn.Module, following: nn.Module | None, *, source: str, scale: float
     ) -> str:
         nir, before = self.nir, self.shapes[source]
         like = next(layer.parameters(), torch.empty(()))

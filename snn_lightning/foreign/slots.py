@@ -33,7 +33,7 @@ class Pass:
     """
 
     def __init__(
-        self, fire: Fire, steps: torch.Size, multi_step: bool, loops: bool, stops: bool
+        self, fire: Fire, steps: torch.Size, *, multi_step: bool, loops: bool, stops: bool
     ) -> None:
         self.fire, self.steps, self.multi_step = fire, steps, multi_step
         self.loops, self.stops = loops, stops

@@ -27,6 +27,7 @@ def lif(
     leak: float = 0.9,
     threshold: float = 1.0,
     reset: Reset = "hard",
+    *,
     initial: float = 0.0,
     surrogate: SurrogateFn | None = None,
     detach_reset: bool = False,
@@ -54,7 +55,7 @@ def lif(
     Returns:
         Spikes (T, N, *) in {0, 1}, in the dtype of `current`.
     """
-    threshold, dropped, soft = _resolved(leak, threshold, reset, fires, current.dtype)
+    threshold, dropped, soft = _resolved(leak, threshold, reset, fires=fires, dtype=current.dtype)
     if surrogate is None or not (torch.is_grad_enabled() and current.requires_grad):
         with torch.no_grad():
             kernel = _kernel(current)
@@ -67,11 +68,12 @@ def lif_trace(
     leak: float = 0.9,
     threshold: float = 1.0,
     reset: Reset = "hard",
+    *,
     initial: float = 0.0,
     fires: Fires = "at",
 ) -> tuple[Tensor, Tensor]:
     """The spikes of `lif` and u - threshold before the reset, both (T, N, *), without a graph."""
-    threshold, dropped, soft = _resolved(leak, threshold, reset, fires, current.dtype)
+    threshold, dropped, soft = _resolved(leak, threshold, reset, fires=fires, dtype=current.dtype)
     with torch.no_grad():
         return _kernel(current).forward(current, leak, threshold, soft, initial, True, dropped)
 
@@ -172,7 +174,7 @@ def _difference(kernel: Any, current: Tensor) -> str | None:
 
 
 def _resolved(
-    leak: float, threshold: float, reset: Reset, fires: Fires, dtype: torch.dtype
+    leak: float, threshold: float, reset: Reset, *, fires: Fires, dtype: torch.dtype
 ) -> tuple[float, float, reference.Reset]:
     """A neuron as kernels know it: where it fires, what a soft reset takes off, and how it resets.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def rate_slope(
-    current: Tensor, leak: float, threshold: float, beta: float = 2.0, gamma: float = 0.2
+    current: Tensor, leak: float, threshold: float, *, beta: float = 2.0, gamma: float = 0.2
 ) -> Tensor:
     """Slope dr/dI of the R-I curve at the mean current I (paper, equation of RGA; same shape).
 

@@ -21,6 +21,7 @@ from snn_lightning.reporting.page import write_page
 def write_report(
     folder: Path,
     results: dict[str, Any],
+    *,
     timing: Mapping[str, Any],
     records: list[list[Any]],
     clean: Mapping[str, Tensor],

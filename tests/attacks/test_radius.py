@@ -36,7 +36,7 @@ def test_radii_of_a_linear_model_are_exact_to_the_resolution(attack: Attack) -> 
     model, images, labels, smallest = task()
     unit = smallest.max().item() / 20
     labels[0] = (labels[0] + 1) % 5
-    found = minimal_eps(attack, model, images, labels, 16 * unit, unit)
+    found = minimal_eps(attack, model, images, labels, largest=16 * unit, resolution=unit)
     assert found.eps[0] == 0
     assert torch.equal(found.images[0], images[0])
     expected = (smallest / unit).ceil()
@@ -138,7 +138,14 @@ class _NaN(nn.Module):
 
 def test_other_norms_too() -> None:
     model, images, labels, _ = task()
-    found = minimal_eps(UntilBroken(Square(0.1, L2(), queries=60)), model, images, labels, 2.0, 0.1)
+    found = minimal_eps(
+        UntilBroken(Square(0.1, L2(), queries=60)),
+        model,
+        images,
+        labels,
+        largest=2.0,
+        resolution=0.1,
+    )
     lost = found.eps.isfinite()
     assert lost.sum() > 5
     assert (L2().size(found.images - images)[lost] <= found.eps[lost] + 1e-6).all()

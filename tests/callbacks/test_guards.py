@@ -86,21 +86,21 @@ def test_alarms() -> None:
     best = best_so_far(METRICS, {})
     assert best == {"val/acc": 0.5, "FGSM(eps=0.01)": 0.3, "PGD(eps=0.01)": 0.97}
     assert best_so_far({"val/acc": 0.2}, best) == best
-    found = alarms(METRICS, best, 10, 3, adversarial=True)
+    found = alarms(METRICS, best, num_classes=10, epoch=3, adversarial=True)
     assert found == {"catastrophic_overfitting": "success of FGSM 30%, of PGD 97%"}
-    assert not alarms(METRICS, best, 10, 3, adversarial=False)
+    assert not alarms(METRICS, best, num_classes=10, epoch=3, adversarial=False)
     masking = {
         **METRICS,
         "val/acc": 0.1,
         "val/FGSM(eps=0.01)/RGA/asr": 0.9,
         "val/FGSM(eps=0.01)/disagreement": 0.55,
     }
-    found = alarms(masking, best, 10, 3, adversarial=True)
+    found = alarms(masking, best, num_classes=10, epoch=3, adversarial=True)
     assert found == {
         "divergence": "val/acc 10.0% with 10 classes",
         "gradient_masking": "FGSM(eps=0.01) success with STBP 20%, RGA 90%",
     }
-    assert not alarms({}, {}, 10, 9, adversarial=True)
+    assert not alarms({}, {}, num_classes=10, epoch=9, adversarial=True)
 
 
 def test_guards_warn_once_per_measurement_with_the_epoch() -> None:

@@ -13,6 +13,7 @@ from toys import Below
 from snn_lightning import FGSM, PGD, STBP, Direct, Searched, SNNClassifier, Triangle
 from snn_lightning.attacks import UniformNoise
 from snn_lightning.callbacks import AttackEvaluation
+from snn_lightning.callbacks.base import Batch
 from snn_lightning.evaluation.paired import Paired
 
 
@@ -36,7 +37,8 @@ def test_estimators_are_compared_on_the_same_images(module: SNNClassifier) -> No
     assert [len(cells) for cells in watch.rivals.values()] == [2, 2]
     watch.start(module)
     for rows in (slice(0, 10), slice(10, 24)):
-        watch.measure(module, images[rows], labels[rows], logits[rows], (0, 1, rows.start))
+        batch = images[rows], labels[rows], logits[rows]
+        watch.measure(module, Batch(*batch, (0, 1, rows.start)))
     scalars, results = watch.finish()
     apart = {name: value for name, value in scalars.items() if name.endswith("/disagreement")}
     # an extension is no estimator
@@ -67,7 +69,7 @@ def test_a_searched_estimator_is_searched_each_time(module: SNNClassifier) -> No
         with torch.no_grad():
             logits = module.snn(asked)
         watch.start(module)
-        watch.measure(module, asked, labels, logits, (0, 1, 0))
+        watch.measure(module, Batch(asked, labels, logits, (0, 1, 0)))
         scalars, results = watch.finish()
         sizes.append(len(scalars))
         wide = distance == 1.5

@@ -17,6 +17,7 @@ import snn_lightning
 from snn_lightning import FGSM, LIF, PGD, RGA, SNN, STBP, Direct, Poisson, SNNClassifier
 from snn_lightning.attacks import APGD, SAPGD, Square, UniformNoise
 from snn_lightning.callbacks import AttackEvaluation
+from snn_lightning.callbacks.base import Batch
 from snn_lightning.errors import load
 from snn_lightning.evaluation import sequence
 from snn_lightning.evaluation.counts import Column, cell_results, counts, records, worst_case
@@ -323,7 +324,7 @@ def test_watching_crafts_on_other_noise_than_the_judgements(
     with torch.no_grad():
         logits = module.test_step((images, labels), 2)["logits"]
         watch.start(module)
-        watch.measure(module, images, labels, logits, (watch.seed, 0, 2))
+        watch.measure(module, Batch(images, labels, logits, (watch.seed, 0, 2)))
     assert len(drawn) == 3
     apart(drawn)
 
@@ -335,7 +336,9 @@ def test_evaluate_leaves_the_model_as_it_was_and_says_what_it_found() -> None:
     snn, images, labels = separable()
     snn.train()
     before = {name: value.clone() for name, value in snn.state_dict().items()}
-    found = evaluate(snn, images, labels, [PGD(eps=0.03, steps=3)], [STBP(), RGA()], table=True)
+    found = evaluate(
+        snn, images, labels, [PGD(eps=0.03, steps=3)], gradients=[STBP(), RGA()], table=True
+    )
     assert snn.training
     assert all(torch.equal(value, before[name]) for name, value in snn.state_dict().items())
     assert all(weight.grad is None for weight in snn.parameters())
@@ -347,7 +350,7 @@ def test_evaluate_leaves_the_model_as_it_was_and_says_what_it_found() -> None:
     assert "robust" in found._repr_html_()
     with pytest.raises(AttributeError):
         found.n = 3  # type: ignore[misc]
-    again = evaluate(snn, images, labels, [PGD(eps=0.03, steps=3)], [STBP(), RGA()])
+    again = evaluate(snn, images, labels, [PGD(eps=0.03, steps=3)], gradients=[STBP(), RGA()])
     assert again.robust_accuracy == found.robust_accuracy
 
 
@@ -370,7 +373,7 @@ def test_evaluate_finds_the_worst_case_of_a_linear_model_in_closed_form() -> Non
     assert 0.2 < robust < 0.8
     assert found.robust_accuracy == pytest.approx(robust)
     with pytest.raises(ValueError, match="is no SNN"):
-        evaluate(Linear(), images, labels, [PGD()], [RGA()])
+        evaluate(Linear(), images, labels, [PGD()], gradients=[RGA()])
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -396,9 +399,9 @@ def test_evaluate_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="draws and batch_size"):
         evaluate(snn, images, labels, batch_size=0)
     with pytest.raises(ValueError, match="true ones"):  # it would find every network robust
-        evaluate(snn, images, labels, [PGD(targeted=True)], [STBP()])
+        evaluate(snn, images, labels, [PGD(targeted=True)], gradients=[STBP()])
     with pytest.raises(ValueError, match="searched on other images"):
-        evaluate(snn, images, labels, [PGD()], [Searched()])
+        evaluate(snn, images, labels, [PGD()], gradients=[Searched()])
     with pytest.raises(ValueError, match="go with attacks of your own"):
         evaluate(snn, images, labels, gradients=[RGA()])
     assert snn_lightning.evaluate is evaluate

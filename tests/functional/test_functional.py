@@ -102,7 +102,7 @@ def test_direct_current_equals_the_materialised_one(reset) -> None:
         assert (current.stride(0) == 0) != materialise
         affine = over_time(layer, current)
         assert (affine.stride(0) == 0) != materialise
-        spikes = F.lif(affine, 0.9, 1.0, reset, 0.0, Triangle())
+        spikes = F.lif(affine, 0.9, 1.0, reset, surrogate=Triangle())
         weights = torch.linspace(-1, 1, spikes.numel()).view_as(spikes).cos().double()
         results.append(
             [spikes, *torch.autograd.grad((spikes * weights).sum(), [image, *layer.parameters()])]
@@ -138,7 +138,9 @@ def test_rate_slope_is_the_formula(leak, beta, gamma, threshold, dtype) -> None:
     steep = (1 - gamma * threshold + gamma * threshold * leak) / ((beta + leak - 1) * threshold)
 
     def slope(*current: float) -> list[float]:
-        return F.rate_slope(torch.tensor(current, dtype=dtype), leak, threshold, beta, gamma)
+        return F.rate_slope(
+            torch.tensor(current, dtype=dtype), leak, threshold, beta=beta, gamma=gamma
+        )
 
     def next_to(value: float, towards: float) -> float:
         here, there = (torch.tensor(x, dtype=dtype) for x in (value, towards))
@@ -154,7 +156,9 @@ def test_rate_slope_is_the_formula(leak, beta, gamma, threshold, dtype) -> None:
         assert slope(0.0, knee / 2, knee).tolist() == pytest.approx([gamma] * 3)
     grid = torch.linspace(-1, end + 1, 997, dtype=dtype)
     expected = ri_slope(grid, leak, threshold, beta, gamma)
-    torch.testing.assert_close(F.rate_slope(grid, leak, threshold, beta, gamma), expected)
+    torch.testing.assert_close(
+        F.rate_slope(grid, leak, threshold, beta=beta, gamma=gamma), expected
+    )
 
 
 def test_rate_slope_defaults_and_known_values() -> None:
@@ -174,7 +178,8 @@ def test_rate_slope_is_continuous_in_the_rate() -> None:
     ]:
         n = 100_000
         middles = (torch.arange(n, dtype=torch.float64) + 0.5) / n * beta * threshold
-        rate = F.rate_slope(middles, leak, threshold, beta, gamma).mean() * beta * threshold
+        slope = F.rate_slope(middles, leak, threshold, beta=beta, gamma=gamma)
+        rate = slope.mean() * beta * threshold
         assert rate.item() == pytest.approx(1, abs=1e-4)
 
 

@@ -62,6 +62,12 @@ def _compiler() -> None:
         pytest.skip("there is no C compiler here")
 
 
+def lif(current: Tensor, neuron: Any, surrogate: Any, detach_reset: bool = False) -> Tensor:
+    *neuron, initial = neuron
+    more = {"initial": initial, "surrogate": surrogate, "detach_reset": detach_reset}
+    return F.lif(current, *neuron, **more)
+
+
 def currents(dtype: torch.dtype = torch.float64, shape: tuple[int, ...] = SHAPE) -> Tensor:
     return torch.randn(shape, dtype=torch.float64).mul_(0.8).add_(0.4).to(dtype)
 
@@ -138,7 +144,7 @@ def test_gradients_are_those_of_the_naive_loop(
     current = laid_out(currents()).requires_grad_()
     alone = Triangle() if isinstance(surrogate, Opaque) else surrogate
     expected = naive(current, *parameters, alone, detach)
-    spikes = F.lif(current, *parameters, surrogate, detach)
+    spikes = lif(current, parameters, surrogate, detach)
     assert torch.equal(spikes, expected)
     grads = torch.randn(SHAPE, dtype=torch.float64)
     mixed = [
@@ -235,7 +241,7 @@ def test_a_surrogate_over_the_batch_sees_the_batch() -> None:
         seen.append(tuple(x.shape))
         return torch.ones_like(x)
 
-    spikes = F.lif(current, *NEURONS[0], surrogate=surrogate)
+    spikes = lif(current, NEURONS[0], surrogate)
     ours, theirs = (torch.autograd.grad(s.sum(), current)[0] for s in (spikes, expected))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
     assert seen == [SHAPE]

@@ -120,24 +120,10 @@ def _grid(cells: Sequence[Mapping[str, Any]]) -> str:
         table.setdefault(cell["attack"], {})[" ".join(axes)] = cell
     columns = list(dict.fromkeys(column for row in table.values() for column in row))
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
-    body = []
-    for attack, row in table.items():
-        rates = [cell["asr"] for cell in row.values() if cell["asr"] is not None]
-        entries = []
-        for column in columns:
-            if column not in row:
-                entries.append("<td></td>")
-                continue
-            cell = row[column]
-            rate = cell["asr"]
-            worst = " worst" if len(row) > 1 and rate is not None and rate == max(rates) else ""
-            entries.append(
-                f'<td class="heat{worst}" style="--a:{0.45 * (rate or 0):.2f}">{percent(rate)}'
-                f"<small>{interval(cell['asr_interval'])} %</small>"
-                f"<small>robust {percent(cell['robust_acc'])}</small></td>"
-            )
-        name = escape(attack)
-        body.append(f'<tr><th scope="row">{name}</th>{"".join(entries)}</tr>')
+    body = [
+        f'<tr><th scope="row">{escape(attack)}</th>{_row(row, columns)}</tr>'
+        for attack, row in table.items()
+    ]
     details = "".join(
         f"<li><b>{escape(c['label'])}</b>: {escape(c['settings']['attack'])}"
         + (f" on {escape(c['settings']['gradient'])}" if c["gradient"] else "")
@@ -152,6 +138,24 @@ def _grid(cells: Sequence[Mapping[str, Any]]) -> str:
         f"</th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
         f"<details><summary>Every cell in full</summary><ul>{details}</ul></details></section>"
     )
+
+
+def _row(row: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """An attack's cells, the strongest outlined; all of them have a success rate."""
+    strongest = max(cell["asr"] for cell in row.values())
+    entries = []
+    for column in columns:
+        if column not in row:
+            entries.append("<td></td>")
+            continue
+        cell = row[column]
+        worst = " worst" if len(row) > 1 and cell["asr"] == strongest else ""
+        entries.append(
+            f'<td class="heat{worst}" style="--a:{0.45 * cell["asr"]:.2f}">{percent(cell["asr"])}'
+            f"<small>{interval(cell['asr_interval'])} %</small>"
+            f"<small>robust {percent(cell['robust_acc'])}</small></td>"
+        )
+    return "".join(entries)
 
 
 def _searches(searches: Mapping[str, Mapping[str, Any]]) -> str:
