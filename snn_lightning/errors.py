@@ -11,18 +11,19 @@ import os
 import re
 import sys
 import typing
+import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import get_loader, set_loader
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 
-MODE = "yaml without duplicate keys"
-PIXELS = re.compile(r"(\d+(?:\.\d+)?)/255")
-LARGEST, MOST = 2**20, 10**5  # bytes and nodes of a configuration
+from snn_lightning.dialect import MODE, load
+
+LARGEST = 2**20  # bytes of a configuration
 # what a mistake of the user's raises; anything else is named with its type
 EXPECTED = (
     ArithmeticError,
@@ -40,6 +41,20 @@ class Parser(LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "parser_mode": MODE})
         self.file = ""  # the configuration that is being read
+
+    # What LightningCLI calls, and jsonargparse would like it not to.
+
+    def add_instantiator(self, *args: Any, **kwargs: Any) -> Any:
+        with _on_its_way_out():
+            return super().add_instantiator(*args, **kwargs)
+
+    def instantiate_classes(self, *args: Any, **kwargs: Any) -> Any:
+        with _on_its_way_out():
+            return super().instantiate_classes(*args, **kwargs)
+
+    def dump(self, *args: Any, **kwargs: Any) -> str:
+        with _on_its_way_out():
+            return super().dump(*args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # a parser inside this one, which goes on with another type
@@ -68,51 +83,13 @@ class Parser(LightningArgumentParser):
             self.file = ""
 
 
-def load(text: str) -> Any:
-    """Plain content of YAML, in which n/255 is that number: the unit of pixels."""
-    _check(yaml.compose(text, Loader=yaml.SafeLoader), {})
-    return _divided(get_loader("yaml")(text))
-
-
-def _divided(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _divided(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_divided(value) for value in content]
-    if isinstance(content, str) and (found := PIXELS.fullmatch(content)):
-        return float(found[1]) / 255
-    return content
-
-
-def _check(node: yaml.Node | None, sizes: dict[int, int]) -> int:
-    """Refuse what YAML takes silently: a key twice, aliases of themselves or of endless text.
-
-    Returns the number of nodes, with every alias written out.
-    """
-    if node is None or isinstance(node, yaml.ScalarNode):
-        return 1
-    size = sizes.get(id(node), 0)
-    if size == 0:
-        sizes[id(node)] = -1  # until it is known
-        parts = node.value
-        if isinstance(node, yaml.MappingNode):
-            parts = [part for pair in node.value for part in pair]
-            keys = [(key.value, key) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            for i, (name, key) in enumerate(keys):
-                if name in dict(keys[:i]):
-                    _refuse(f"the key {name!r} stands there twice", key)
-        size = 1 + sum(_check(part, sizes) for part in parts)
-    if size < 0 or size > MOST:
-        _refuse("an alias refers to itself" if size < 0 else "it is too long", node)
-    sizes[id(node)] = size
-    return size
-
-
-def _refuse(problem: str, node: yaml.Node) -> NoReturn:
-    raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-
-
-set_loader(MODE, load, exceptions=(yaml.YAMLError,))
+@contextmanager
+def _on_its_way_out() -> Iterator[None]:
+    """Without jsonargparse's warnings of what goes with its version 5; all others are shown."""
+    with warnings.catch_warnings():
+        for message in (r"\s*By default only one Jsonargparse", r"[\s\S]*removed\s+in\s+v5\.0\.0"):
+            warnings.filterwarnings("ignore", message, DeprecationWarning)
+        yield
 
 
 def explained(problem: Exception) -> str:

@@ -12,7 +12,7 @@ from program import ROOT, last_error
 
 from snn_lightning import Frames
 from snn_lightning.cli import main
-from snn_lightning.errors import load
+from snn_lightning.dialect import load
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 OVERLAYS = sorted((ROOT / "configs" / "adversarial").glob("*.yaml"))

@@ -299,7 +299,7 @@ def test_resnet17_starts_as_in_the_authors_code() -> None:
 
 STRIDED = """
 import torch
-from snn_lightning.networks import Conv2d
+from snn_lightning.layers import Conv2d
 torch.manual_seed(0)
 for channels in range(1, 18):
     ours = Conv2d(channels, 4, 1, stride=2, bias=False).to(memory_format=torch.channels_last)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from toys import TinyNetwork, make_snn
 
 from snn_lightning import LIF, RGA, SNN, STBP, Arctan, Direct, Frames, Poisson, Shuffle, seeded
-from snn_lightning.networks import Spiking, SpikingNetwork
+from snn_lightning.layers import Spiking
+from snn_lightning.networks import SpikingNetwork
 
 
 def timing_snn(timesteps: int = 4) -> SNN:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from snn_lightning import IF, LIF, SNN, VGG11, VGGDVS, Direct, Frames, Poisson, ResNet17
-from snn_lightning.networks import Spiking, SpikingNetwork
+from snn_lightning.layers import Spiking
+from snn_lightning.networks import SpikingNetwork
 from snn_lightning.neurons import Neuron
 
 Derivative = Callable[[Tensor], Tensor]

@@ -36,7 +36,7 @@ from torch import Tensor
 import snn_lightning.classifier  # noqa: F401  teaches the parser to choose dataclasses by name
 from snn_lightning import LIF, PGD, RGA, SNN, STBP, VGG11, Direct, seeded
 from snn_lightning.data import DataModule, Digits, ImageFolder
-from snn_lightning.errors import load
+from snn_lightning.dialect import load
 from snn_lightning.objectives import Natural, Objective
 from snn_lightning.provenance import provenance
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from snn_lightning.networks import Fire, SpikingNetwork
+from snn_lightning.layers import Fire
+from snn_lightning.networks import SpikingNetwork
 from snn_lightning.neurons import Neuron, ReLU
 from snn_lightning.views import evaluation_view, view
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 # What computes an adversarial image and its verdict; a change there makes old records void.
 CODE = (
     "attacks", "draws", "encoders", "evaluation/engine", "evaluation/grid", "evaluation/judge",
-    "foreign", "functional", "gradients", "kernels", "networks", "neurons", "seeding", "simulation",
-    "snn", "surrogates", "views",
+    "foreign", "functional", "gradients", "kernels", "layers", "networks", "neurons", "seeding",
+    "simulation", "snn", "surrogates", "views",
 )  # fmt: skip
 SOURCES = (".py", ".c", ".cu")
 

@@ -13,7 +13,8 @@ from snn_lightning.encoders import Direct, Encoder
 from snn_lightning.foreign import snntorch, spikingjelly
 from snn_lightning.foreign.slots import Firing, Misfit, OneMask, Pass, SecondStep, forget
 from snn_lightning.foreign.translate import Neurons, gradient_of, is_multi_step, translate
-from snn_lightning.networks import Fire, SpikingNetwork
+from snn_lightning.layers import Fire
+from snn_lightning.networks import SpikingNetwork
 from snn_lightning.neurons import Neuron
 from snn_lightning.snn import SNN
 from snn_lightning.views import view

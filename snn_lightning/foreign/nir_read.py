@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from snn_lightning.encoders import Direct, Encoder
 from snn_lightning.foreign.nir_semantics import READ, Semantics, numbers
-from snn_lightning.networks import Fire, SpikingNetwork
+from snn_lightning.layers import Fire
+from snn_lightning.networks import SpikingNetwork
 from snn_lightning.neurons import Neuron
 from snn_lightning.snn import SNN
 from snn_lightning.views import over_time

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from snn_lightning.foreign.nir_semantics import Semantics, write
-from snn_lightning.networks import Residual, Spiking, SpikingNetwork
+from snn_lightning.layers import Residual, Spiking
+from snn_lightning.networks import SpikingNetwork
 from snn_lightning.neurons import LIF, Neuron
 from snn_lightning.snn import SNN
 

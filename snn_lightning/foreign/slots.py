@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from snn_lightning.networks import Fire
+from snn_lightning.layers import Fire
 from snn_lightning.neurons import Neuron
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from snn_lightning.attacks import Linf
-from snn_lightning.networks import Fire, SpikingNetwork
+from snn_lightning.layers import Fire
+from snn_lightning.networks import SpikingNetwork
 from snn_lightning.neurons import Neuron
 from snn_lightning.objectives.base import Key, Objective
 from snn_lightning.snn import SNN

@@ -78,7 +78,7 @@ def _example(clean: Tensor, adversarial: Tensor, path: Path) -> None:
     height = len(rows[0])
     figure = Figure(figsize=(0.9 * len(clean) + 1.2, 2.9), layout="constrained")
     axis = figure.subplots()
-    axis.imshow(torch.cat(rows), vmin=0, vmax=1, interpolation="nearest")
+    axis.imshow(torch.cat(rows).numpy(), vmin=0, vmax=1, interpolation="nearest")
     names = ["clean", "adversarial", f"change, {0.5 / largest:.0f}x"]
     axis.set_yticks([height * (i + 0.5) for i in range(3)], names, fontsize=8)
     axis.tick_params(length=0)

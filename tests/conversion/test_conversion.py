@@ -34,7 +34,8 @@ from snn_lightning import (
     conversion_report,
     convert,
 )
-from snn_lightning.networks import Spiking, SpikingNetwork
+from snn_lightning.layers import Spiking
+from snn_lightning.networks import SpikingNetwork
 
 F64 = torch.float64
 

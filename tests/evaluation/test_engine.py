@@ -18,7 +18,7 @@ from snn_lightning import FGSM, LIF, PGD, RGA, SNN, STBP, Direct, Poisson, SNNCl
 from snn_lightning.attacks import APGD, SAPGD, Square, UniformNoise
 from snn_lightning.callbacks import AttackEvaluation
 from snn_lightning.callbacks.base import Batch
-from snn_lightning.errors import load
+from snn_lightning.dialect import load
 from snn_lightning.evaluation import sequence
 from snn_lightning.evaluation.counts import Column, cell_results, counts, records, worst_case
 from snn_lightning.evaluation.engine import Engine, Images, Judgement, Memory, Task, Team

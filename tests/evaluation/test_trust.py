@@ -40,7 +40,8 @@ from snn_lightning.evaluation.trust.order import (
 from snn_lightning.evaluation.trust.probe import Sample, backward
 from snn_lightning.evaluation.trust.sense import false_sense
 from snn_lightning.gradients import BPTR, HART, PDSG, GradientEstimator
-from snn_lightning.networks import Spiking, SpikingNetwork
+from snn_lightning.layers import Spiking
+from snn_lightning.networks import SpikingNetwork
 from snn_lightning.seeding import seeded
 
 CHECKS = [

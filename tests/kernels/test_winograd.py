@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from snn_lightning import LIF, RGA, SNN, STBP, Direct
 from snn_lightning.kernels import winograd
 from snn_lightning.kernels.linearised import Linearised
-from snn_lightning.networks import Conv2d, Spiking, SpikingNetwork
+from snn_lightning.layers import Conv2d, Spiking
+from snn_lightning.networks import SpikingNetwork
 
 SHAPES = [(0, 2, 3, 2, 2), (1, 2, 3, 2, 2), (5, 3, 4, 4, 6), (3, 7, 2, 8, 4)]  # N, C, K, H, W
 

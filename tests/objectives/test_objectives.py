@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from toys import SURROGATES, TinyNetwork, assert_same, make_snn, unrolled_lif
 
 from snn_lightning import FGSM, PGD, RGA, SNN, STBP, Attack, Poisson, SNNClassifier, seeded
-from snn_lightning.errors import load
+from snn_lightning.dialect import load
 from snn_lightning.objectives import (
     HIRESNN,
     MART,
