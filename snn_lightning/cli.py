@@ -46,7 +46,7 @@ from snn_lightning.errors import explained
 from snn_lightning.layout import CommandParser
 from snn_lightning.naming import MACHINE, require_classes
 from snn_lightning.signals import Signals
-from snn_lightning.start import COMMANDS
+from snn_lightning.commands import COMMANDS
 from snn_lightning.evaluation.identity import digest, tensors_digest
 from snn_lightning.commands.trainer import Trainer as AttackingTrainer
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import Action, HelpFormatter
 from types import SimpleNamespace
 
+from snn_lightning.commands import TRAINED
 from snn_lightning.errors import Parser
-from snn_lightning.start import TRAINED
 
 # What every command has; sections by the key that their options begin with. What is in neither is
 # the command's own.

@@ -11,8 +11,9 @@ import pytest
 
 from snn_lightning import __version__
 from snn_lightning.cli import CLI
+from snn_lightning.commands import COMMANDS, LISTS
 from snn_lightning.commands.lists import KINDS, members
-from snn_lightning.start import COMMANDS, LISTS, main, overview
+from snn_lightning.start import main, overview
 
 
 def test_help_version_and_mistakes_import_no_torch() -> None:
