@@ -7,29 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-from lightning.fabric import Fabric
 from lightning.pytorch import Callback
 from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.cli import SaveConfigCallback
 
 from snn_lightning.attacks import Attack
-from snn_lightning.checkpoints import load_checkpoint
-from snn_lightning.checks import require_fit, warn_of_silence
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.commands.attack import attack
 from snn_lightning.commands.curves import Curves
 from snn_lightning.commands.describe import describe
 from snn_lightning.commands.fabric import fabric_of
 from snn_lightning.commands.gate import Gate
+from snn_lightning.commands.ready import make_ready
 from snn_lightning.commands.settings import Settings
 from snn_lightning.conversion import Calibration
 from snn_lightning.data import DataModule
 from snn_lightning.data.base import at_least
 from snn_lightning.foreign.nir_semantics import Semantics
 from snn_lightning.gradients import GradientEstimator
-from snn_lightning.reporting.attack import scalars, write_report
-from snn_lightning.reporting.pictures import curve_table
+from snn_lightning.reporting.attack import write_report
+from snn_lightning.reporting.logged import log
 
 
 class Trainer(L.Trainer):
@@ -150,7 +147,7 @@ class Trainer(L.Trainer):
         target = folder or log_dir
         if target is None:
             raise ValueError("attack writes files: give it a folder, or the trainer a logger")
-        self._made_ready(model, datamodule, ckpt_path, fabric)
+        make_ready(self, fabric, model, datamodule, ckpt_path=ckpt_path)
         gate = Gate.of(require, baseline, max_drop, samples or len(datamodule.splits["test"]))
         if gate is not None and gate.baseline is not None:
             declared = settings.declared
@@ -165,41 +162,10 @@ class Trainer(L.Trainer):
         if outcome is not None:
             outcome.results["config"]["checkpoint"] = ckpt_path
             outcome.results["model"] = describe(model, datamodule, ckpt_path)
-            self._log(outcome.results, write_report(Path(target), **vars(outcome)))
+            log(self.loggers, outcome.results, write_report(Path(target), **vars(outcome)))
             code = 0 if gate is None else gate.close(Path(target), outcome.results)
         fabric.barrier()
         return code
-
-    def _made_ready(
-        self, model: SNNClassifier, data: DataModule, ckpt_path: str | None, fabric: Fabric
-    ) -> None:
-        """The configuration is written, the weights and the data are there, and they fit."""
-        for callback in self.callbacks:
-            if isinstance(callback, SaveConfigCallback):
-                callback.setup(self, model, "test")
-        checkpoint = {} if ckpt_path is None else load_checkpoint(ckpt_path)
-        if checkpoint:
-            model.load_state_dict(checkpoint["state_dict"])
-        if fabric.local_rank == 0:
-            data.prepare_data()
-        fabric.barrier()
-        data.setup("test")
-        data.require_split(checkpoint)
-        require_fit(model.snn, data)
-        _, rates = model.snn.firing_rates(data.first("test", 8)[0])
-        warn_of_silence({name: float(rate.float().mean()) for name, rate in rates.items()})
-
-    def _log(self, results: dict[str, Any], drawn: dict[str, Path]) -> None:
-        """Scalars, and the curves where a logger takes pictures and tables."""
-        for logger in self.loggers:
-            logger.log_metrics(scalars(results), step=0)
-            for name, path in drawn.items():
-                if hasattr(logger, "log_image"):
-                    logger.log_image(f"curve/{name}", [str(path)])
-                if hasattr(logger, "log_table"):
-                    header, *rows = curve_table(results["curves"][name])
-                    logger.log_table(f"curve/{name}/points", columns=header, data=rows)
-            logger.save()
 
     def convert(
         self,

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -264,19 +262,3 @@ def at_least(name: str, value: int, smallest: int) -> int:
     if value < smallest:
         raise ValueError(f"{name} must be at least {smallest}, got {value}")
     return value
-
-
-@contextmanager
-def downloading(problem: str, *, url: str, file: str, md5: str, folder: str) -> Iterator[None]:
-    """Turns what goes wrong in a download into a DataError that says how to do it by hand."""
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(30)  # seconds without a byte; the default is to wait for ever
-    try:
-        yield
-    except Exception as error:
-        raise DataError(
-            f"{problem}, and the download of {url} failed ({error}): "
-            f"put {file} (md5 {md5}) into {folder} and run again"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(timeout)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from snn_lightning.data.base import DataError, DataModule, Source, downloading
+from snn_lightning.data.base import DataError, DataModule, Source
+from snn_lightning.data.download import downloading
 from snn_lightning.files import locked
 
 # what the published pickles are made of, besides lists, dicts, numbers and text

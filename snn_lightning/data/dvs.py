@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from snn_lightning.data.base import TEST_SEED, DataError, downloading
+from snn_lightning.data.base import TEST_SEED, DataError
 from snn_lightning.data.batches import stratified_order
 from snn_lightning.data.cache import File, list_files, number_classes
+from snn_lightning.data.download import downloading
 from snn_lightning.data.events import Events, Recordings
 from snn_lightning.files import locked
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from snn_lightning.data.base import DataError, downloading
+from snn_lightning.data.base import DataError
 from snn_lightning.data.cache import File, list_files
+from snn_lightning.data.download import downloading
 from snn_lightning.data.events import Events, Recordings
 from snn_lightning.files import locked
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from snn_lightning.attacks import Attack
 from snn_lightning.evaluation import counts, sequence
 from snn_lightning.evaluation.camps import camps
+from snn_lightning.evaluation.counts import Column
 from snn_lightning.evaluation.engine import Engine, Images, Memory, Task
 from snn_lightning.evaluation.identity import image_keys
 from snn_lightning.evaluation.sets import Choice
@@ -148,23 +149,28 @@ def evaluate(
         columns = sequence.attack(engine, tasks, found.correct)
         asked = trust and isinstance(model, SNN)
         alone = camps(engine, tasks, found.correct) if asked else []
-    worst, rows = counts.worst_case(columns), [counts.cell_results(column) for column in columns]
-    clean = counts.clean_results(data.labels, found.correct)
-    lines: list[Line] = []
+    worst, lines = counts.worst_case(columns), []
     if trust and isinstance(model, SNN):
         lines = trust_report(
             model, images, labels, [Entry.of(column) for column in columns],
             camps=[Entry.of(column) for column in alone], worst_case=worst,
             declared=chosen, draws=draws, seed=seed,
         )  # fmt: skip
+    return _record(columns, worst, None if chosen is None else chosen.name, lines)
+
+
+def _record(
+    columns: Sequence[Column], worst: Mapping[str, Any], name: str | None, lines: Sequence[Line]
+) -> Evaluation:
+    clean = counts.clean_results(columns[0].labels, columns[0].correct)
     return Evaluation(
         n=clean["n"],
         clean_accuracy=clean["acc"],
         clean_accuracy_interval=clean["interval"],
         robust_accuracy=worst["robust_acc"],
         robust_accuracy_interval=worst["robust_interval"],
-        set=None if chosen is None else chosen.name,
-        cells=tuple(rows),
+        set=name,
+        cells=tuple(counts.cell_results(column) for column in columns),
         worst_case=worst,
         trust=tuple(lines),
     )
@@ -176,7 +182,7 @@ def _require_fit(model: nn.Module, images: Tensor, labels: Tensor) -> None:
         raise ValueError(f"{len(labels)} labels do not fit {len(images)} images")
     if not (images.min() >= 0 and images.max() <= 1):
         raise ValueError("images must lie in [0, 1]: normalise inside the model")
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():
         classes = model(images[:1]).shape[-1]
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"labels must lie in [0, {classes}), the classes of the model")

@@ -83,14 +83,7 @@ def print_table(found: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
         f"robust accuracy {percent(worst['robust_acc'], 2)}, 95 %: "
         f"{interval(worst['robust_interval'])}"
     )
-    for search in {repr(x): x for x in found.get("searches", {}).values()}.values():
-        given, chosen = search["given"], search["chosen"]
-        Console().print(
-            f"width searched on {search['images']} validation images with "
-            f"{search['gradients']:,} image gradients: {given} "
-            f"{'stays' if chosen == given else f'becomes {chosen}'}",
-            highlight=False,
-        )
+    _print_searches(found)
     conclusion = found["conclusion"]
     Console().print(f"{conclusion['words']}: {conclusion['says']}")
     for line in found["trust"]:
@@ -99,16 +92,13 @@ def print_table(found: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
             Console().print(f"{line['verdict']}: {line['check']}: {line['says']}", style=style)
 
 
-def scalars(found: Mapping[str, Any]) -> dict[str, float]:
-    """What a logger gets, by name: attack/{attack}/{gradient}/... and attack/worst_case/..."""
-    logged = {"attack/clean/acc": found["clean"]["acc"], "attack/clean/n": found["clean"]["n"]}
-    for cell in found["cells"]:
-        axes = [cell["attack"], cell["gradient"]]
-        axes += [f"x{cell['extension']}"] * (cell["extension"] > 1)
-        axes += ["black"] * (cell["box"] == "black")
-        name = "/".join(axis for axis in axes if axis)
-        for key in ("asr", "robust_acc", "attacked", "flipped"):
-            logged[f"attack/{name}/{key}"] = cell[key]
-    for key in ("asr", "robust_acc"):
-        logged[f"attack/worst_case/{key}"] = found["worst_case"][key]
-    return {name: float(value) for name, value in logged.items() if value is not None}
+def _print_searches(found: Mapping[str, Any]) -> None:
+    """Print each search for a width once; cells of one budget share one."""
+    for search in {repr(x): x for x in found.get("searches", {}).values()}.values():
+        given, chosen = search["given"], search["chosen"]
+        Console().print(
+            f"width searched on {search['images']} validation images with "
+            f"{search['gradients']:,} image gradients: {given} "
+            f"{'stays' if chosen == given else f'becomes {chosen}'}",
+            highlight=False,
+        )

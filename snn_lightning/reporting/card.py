@@ -52,24 +52,12 @@ def entry(results: Mapping[str, Any], timing: Mapping[str, Any]) -> dict[str, An
 
 def card(results: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """Markdown behind the metadata of a Hugging Face model card."""
-    model, clean, worst = results["model"], results["clean"], results["worst_case"]
-    conclusion = results["conclusion"]
+    clean, worst, conclusion = results["clean"], results["worst_case"], results["conclusion"]
     metadata = yaml.safe_dump(
         {"tags": ["spiking-neural-network", "adversarial-robustness"],
          "model-index": [model_index(results, found)]},
         sort_keys=False, allow_unicode=True, width=1000,
     )  # fmt: skip
-    facts = {
-        "network": f"{model['network']}, {model['parameters']:,} parameters",
-        "input": _listed(model["encoder"], timesteps=model["timesteps"]),
-        "neurons": _listed(
-            model["neuron"] or "of several kinds",
-            leak=model["leak"], threshold=model["threshold"], reset=model["reset"],
-        ),
-        "training": f"{model['training']}, back-propagated by {model['trained_with']}",
-        "data": f"{model['data']}, {clean['n']:,} test images",
-        "attacks": f"{set_name(found)}, {budget(found)}, white box",
-    }  # fmt: skip
     falls = [
         _row(
             markdown(cell["label"]),
@@ -81,7 +69,7 @@ def card(results: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     ]
     lines = [
         f"---\n{metadata}---\n",
-        f"# Robustness card: {markdown(model['name'])}\n",
+        f"# Robustness card: {markdown(results['model']['name'])}\n",
         "| | % | 95 % interval | n |",
         "|---|---:|---:|---:|",
         _row("clean accuracy", points(clean["acc"]), interval(clean["interval"]), clean["n"]),
@@ -92,7 +80,7 @@ def card(results: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         "attacks below broke within the budget. It says nothing of other images, of larger "
         "budgets, or of other kinds of change.\n",
         "## What was attacked\n",
-        *(f"- {name}: {markdown(text)}" for name, text in facts.items()),
+        *(f"- {name}: {markdown(text)}" for name, text in _facts(results, found).items()),
         "\n## How it falls\n",
         "| attack | attacked | broken | robust accuracy after it (%) |",
         "|---|---:|---:|---:|",
@@ -104,6 +92,22 @@ def card(results: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         f"{results['config']['seed']}, {markdown(found['date'])}.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _facts(results: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, str]:
+    """What was attacked, and with what."""
+    model = results["model"]
+    return {
+        "network": f"{model['network']}, {model['parameters']:,} parameters",
+        "input": _listed(model["encoder"], timesteps=model["timesteps"]),
+        "neurons": _listed(
+            model["neuron"] or "of several kinds",
+            leak=model["leak"], threshold=model["threshold"], reset=model["reset"],
+        ),
+        "training": f"{model['training']}, back-propagated by {model['trained_with']}",
+        "data": f"{model['data']}, {results['clean']['n']:,} test images",
+        "attacks": f"{set_name(found)}, {budget(found)}, white box",
+    }  # fmt: skip
 
 
 def model_index(results: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
