@@ -8,6 +8,7 @@ from toys import make_snn
 from snn_lightning import FGSM, PGD, RGA, STBP
 from snn_lightning.attacks import Square
 from snn_lightning.commands.curves import at_timesteps, leak, points
+from snn_lightning.commands.settings import Settings
 from snn_lightning.commands.tasks import Tasks
 from snn_lightning.evaluation.grid import Cell, grid
 
@@ -51,6 +52,15 @@ def test_curves_hold_every_value_of_every_line() -> None:
     assert found[3].task.key == own
     assert found[-1].task.target.encoder.timesteps == 4  # type: ignore[attr-defined]
     assert snn.encoder.timesteps == 3  # type: ignore[attr-defined]
+
+
+def test_curves_over_a_declared_set_take_each_of_its_attacks_once() -> None:
+    snn, _, _ = make_snn()
+    settings = Settings(curves={"gradients": [RGA()]})
+    cells = settings.cells(snn)
+    lines = settings.lines(snn, cells)
+    assert [line.attack for line in lines] == list(dict.fromkeys(cell.attack for cell in cells))
+    assert {line.gradient for line in lines if line.attack.uses_gradient} == {RGA()}
 
 
 def test_along_eps_a_step_keeps_its_share() -> None:
