@@ -101,9 +101,9 @@ def test_it_runs_on_the_device_of_the_trainer(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(command, "convert", convert)
     monkeypatch.setattr(command, "accuracy_over_time", accuracy_over_time)
     for name in ("_save", "_report", "conversion_report"):
-        monkeypatch.setattr(command, name, lambda *_: None)
+        monkeypatch.setattr(command, name, lambda *_, **__: None)
     trainer = Trainer(accelerator="cpu", devices=1, logger=False, barebones=True)
-    monkeypatch.setattr(trainer_module, "_fabric", lambda _: SimpleNamespace(device=meta))
+    monkeypatch.setattr(trainer_module, "fabric_of", lambda _: SimpleNamespace(device=meta))
     trainer.convert(model, Digits(test_samples=128), "analog.ckpt", batches=2)
     assert len(seen) > 6
     assert set(seen) == {meta}
