@@ -200,7 +200,9 @@ def test_forward_is_the_network_written_out(architecture, encoder, by_hand) -> N
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize(("channels", "size"), [(1, 16), (3, 21), (5, 32)])
 def test_any_size_and_number_of_channels(architecture, channels: int, size: int) -> None:
-    network = ARCHITECTURES[architecture](7, 1 / 32, channels, size, IF()).eval()
+    network = ARCHITECTURES[architecture](
+        7, 1 / 32, in_channels=channels, image_size=size, neuron=IF()
+    ).eval()
     current = torch.rand(2, 3, channels, size, size)
     outputs = network(current, lambda neuron, x: neuron.simulate(x))
     assert outputs.shape == (2, 3, 7)

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch.utils.data import TensorDataset
 from toys import Below
 
 from snn_lightning import FGSM, PGD, STBP, Direct, Searched, SNNClassifier, Triangle
@@ -60,7 +59,7 @@ def test_a_searched_estimator_is_searched_each_time(module: SNNClassifier) -> No
     )
     images, labels = torch.full((24, 1, 1, 1), 128, dtype=torch.uint8), torch.zeros(24).long()
     module._trainer = SimpleNamespace(
-        datamodule=SimpleNamespace(splits={"val": TensorDataset(images, labels)}),
+        datamodule=SimpleNamespace(held_out=lambda n, device: (images[:n] / 255, labels[:n])),
         precision_plugin=SimpleNamespace(forward_context=nullcontext),
     )
     asked, sizes = images.float() / 255, []
