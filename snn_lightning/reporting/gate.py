@@ -33,6 +33,7 @@ def write_gate(
 
 
 def print_gate(results: Mapping[str, Any], decisions: Sequence[Decision], code: int) -> None:
+    """Print a line a requirement, and what the program exits with."""
     console = Console()
     for met, name, says in decisions:
         style = "green" if met else "bold red"
@@ -49,15 +50,16 @@ def junit(results: Mapping[str, Any], decisions: Sequence[Decision], code: int) 
     """A test case a requirement, one for the verdict, and one a check of the trust report."""
     suite = ElementTree.Element("testsuite", name="snn_lightning attack")
     for met, name, says in decisions:
-        _case(suite, "requirement", name, says, None if met else "failure")
+        _case(suite, "requirement", name, says, kind=None if met else "failure")
     conclusion = results["conclusion"]
     believed = conclusion["id"] not in ("broken", "upper-bound")
     said = f"{conclusion['words']}: {conclusion['says']}"
-    _case(suite, "trust", "the evaluation can be believed", said, None if believed else "failure")
+    kind = None if believed else "failure"
+    _case(suite, "trust", "the evaluation can be believed", said, kind=kind)
     kinds = {"fail": "failure", "skipped": "skipped"}
     for line in results["trust"]:
         kind = kinds.get(line["verdict"]) if line["id"] != "false-sense" else None
-        _case(suite, "trust", line["check"], f"{line['verdict']}: {line['says']}", kind)
+        _case(suite, "trust", line["check"], f"{line['verdict']}: {line['says']}", kind=kind)
     for kind in ("failure", "skipped"):
         plural = "failures" if kind == "failure" else kind
         suite.set(plural, str(len(suite.findall(f"testcase/{kind}"))))
@@ -69,7 +71,7 @@ def junit(results: Mapping[str, Any], decisions: Sequence[Decision], code: int) 
 
 
 def _case(
-    suite: ElementTree.Element, room: str, name: str, says: str, kind: str | None = None
+    suite: ElementTree.Element, room: str, name: str, says: str, *, kind: str | None = None
 ) -> None:
     case = ElementTree.SubElement(suite, "testcase", classname=room, name=NOT_XML.sub("?", name))
     text = NOT_XML.sub("?", says)
