@@ -148,13 +148,20 @@ class CLI(LightningCLI):
         checked_name(subconfig.name)
 
     def _from_checkpoint(self, arguments: list[str]) -> str | None:
-        """The config in the checkpoint of `--ckpt_path`, as YAML, less what is not taken of it."""
-        path = _option(arguments, "--ckpt_path")
-        if path is None:
+        """The config in the checkpoint of `--ckpt_path` or `--weights`, as YAML.
+
+        Less what is not taken of it.
+        """
+        path, weights = (_option(arguments, name) for name in ("--ckpt_path", "--weights"))
+        if path is None and weights is None:
             return None
+        if path is not None and weights is not None:
+            raise ValueError("--ckpt_path goes on with a run, --weights begins one: give one alone")
         trusted = (_option(arguments, "--trust_checkpoint") or "").lower() == "true"
-        config, run = taken_from(path, trusted)
-        if arguments[0] == "fit":
+        config, run = taken_from(path or weights or "", trusted)
+        if weights is not None and _option(arguments, "--config") is not None:
+            config.pop("name", None)  # a new run has the name of its first config
+        if arguments[0] == "fit" and weights is None:
             self.resumed = run
         else:
             for key in MACHINE:

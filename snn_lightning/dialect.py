@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
@@ -10,7 +12,25 @@ from jsonargparse import get_loader, set_loader
 
 MODE = "yaml without duplicate keys"
 PIXELS = re.compile(r"(\d+(?:\.\d+)?)/255")
-MOST = 10**5  # nodes of a configuration
+LARGEST, MOST = 2**20, 10**5  # bytes and nodes of a configuration
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The content of a configuration; ValueError says in one line what is wrong with the file."""
+    file = Path(path)
+    try:
+        if not file.is_file():  # a pipe that nobody writes to would be waited for
+            raise ValueError("it is no regular file: give a configuration in YAML")
+        if (size := file.stat().st_size) > LARGEST:
+            raise ValueError(f"it has {size} bytes: that is no configuration in YAML")
+        content = load(file.read_text("utf-8"))
+    except UnicodeDecodeError as problem:
+        raise ValueError(f"it is no text in UTF-8: {problem}") from None
+    except yaml.YAMLError as problem:
+        raise ValueError(f"it is no YAML: {problem}") from None
+    if not isinstance(content, dict):
+        raise ValueError("a configuration in YAML is needed: keys, each with a value")
+    return content
 
 
 def load(text: str) -> Any:

@@ -14,16 +14,13 @@ import typing
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 
-from snn_lightning.dialect import MODE, load
+from snn_lightning.dialect import MODE, read
 
-LARGEST = 2**20  # bytes of a configuration
 # what a mistake of the user's raises; anything else is named with its type
 EXPECTED = (
     ArithmeticError,
@@ -66,19 +63,13 @@ class Parser(LightningArgumentParser):
 
     def parse_path(self, path: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
         """Read a configuration; what is wrong in it is said with its name."""
-        self.file, file = str(path), Path(path)
+        self.file = str(path)
         try:
-            if not file.is_file():  # a pipe that nobody writes to would be waited for
-                self.error("it is no regular file: give a configuration in YAML")
-            if (size := file.stat().st_size) > LARGEST:
-                self.error(f"it has {size} bytes: that is no configuration in YAML")
-            if not isinstance(load(file.read_text("utf-8")), dict):
-                self.error("a configuration in YAML is needed: keys, each with a value")
+            try:
+                read(path)
+            except ValueError as problem:
+                self.error(str(problem))
             return super().parse_path(path, *args, **kwargs)
-        except UnicodeDecodeError as problem:
-            self.error(f"it is no text in UTF-8: {problem}")
-        except yaml.YAMLError as problem:
-            self.error(f"it is no YAML: {problem}")
         finally:
             self.file = ""
 

@@ -40,8 +40,8 @@ TRAINING = {
     "trainer": ("precision", "gradient_clip_algorithm", "deterministic"),
     "checkpoint": ("monitor", "mode"),
 }
-RUN = ("config", "ckpt_path", "weights_only", "verbose", "trust_checkpoint", "name", "runs_dir",
-       "project")  # fmt: skip
+RUN = ("config", "ckpt_path", "weights", "weights_only", "verbose", "trust_checkpoint", "name",
+       "runs_dir", "project")  # fmt: skip
 MOST, DEEPEST = 10_000, 40  # values, and levels of them; ours have 200 and 8
 FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType, partial)
 

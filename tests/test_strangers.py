@@ -148,7 +148,7 @@ def one_parser(monkeypatch: pytest.MonkeyPatch) -> None:
 
 PARSER: dict[str, Any] = {}
 LOADS = {"load_from_checkpoint": SNNClassifier.load_from_checkpoint, "substitute": load_snn}
-COMMANDS = ("test", "validate", "attack", "convert", "fit", "predict")
+COMMANDS = ("test", "validate", "attack", "convert", "fit", "predict", "fit --weights")
 
 
 @pytest.mark.usefixtures("silent", "one_parser")
@@ -167,8 +167,9 @@ def test_nothing_that_a_checkpoint_names_runs(
         config = config_with(key, value)
         path = checkpoint_of(tmp_path / "evil.ckpt", config, config.get("model"))
         if way in COMMANDS:
+            name, _, option = way.partition(" ")
             with pytest.raises(SystemExit) as exit:
-                main([way, "--ckpt_path", path])
+                main([name, option or "--ckpt_path", path])
             assert exit.value.code == 1
             assert "nothing of it was opened or run" in last_error(capsys)
         else:

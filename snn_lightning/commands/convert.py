@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from snn_lightning.classifier import INSTANTIATOR, SNNClassifier
 from snn_lightning.conversion.calibration import Calibration
 from snn_lightning.conversion.convert import convert
 from snn_lightning.conversion.measure import accuracy_over_time, conversion_report
+from snn_lightning.conversion.unit import with_neuron
 from snn_lightning.files import whole, write_figure, write_json
 from snn_lightning.formats import percent
+from snn_lightning.neurons import LIF, Neuron
 
 
 def convert_checkpoint(
@@ -36,6 +39,7 @@ def convert_checkpoint(
     batches: int,
     curve: list[int],
     device: torch.device,
+    neuron: Neuron | None = None,
 ) -> None:
     """Write the converted checkpoint, and beside it what the conversion cost (JSON, PNG, tables).
 
@@ -58,12 +62,14 @@ def convert_checkpoint(
             yield prepared(batch)[0]
 
     snn = convert(analog, timesteps, train(), calibration)
-    _save(source, config, snn.state_dict(), timesteps=timesteps, output=output)
+    layers = conversion_report(analog, snn, next(iter(train())))
+    if neuron is not None:
+        snn = with_neuron(snn, neuron)
+    _save(source, config, snn.state_dict(), timesteps=timesteps, neuron=neuron, output=output)
 
     test = datamodule.test_dataloader()
     shown = track(test, description="accuracy over T", total=len(test))
     accuracies = accuracy_over_time(analog, snn, map(prepared, shown), curve)
-    layers = conversion_report(analog, snn, next(iter(train())))
     _report(accuracies, layers, output)
 
 
@@ -90,6 +96,7 @@ def _save(
     state: dict[str, Tensor],
     *,
     timesteps: int,
+    neuron: Neuron | None,
     output: Path,
 ) -> None:
     """A checkpoint like those of training, less what only the same run could go on with."""
@@ -97,7 +104,7 @@ def _save(
     for section in ("shuffle_test", "attack_evaluation", "firing_rates"):
         config.pop(section, None)  # an analog network's; what spikes is watched as by default
     config["model"]["encoder"]["init_args"]["timesteps"] = timesteps
-    config["model"]["network"]["init_args"]["neuron"] = {"class_path": "snn_lightning.ConvertedIF"}
+    config["model"]["network"]["init_args"]["neuron"] = _described(neuron)
     checkpoint = {
         "epoch": 0,
         "global_step": 0,
@@ -108,6 +115,16 @@ def _save(
     }
     with whole(output) as file:
         torch.save(checkpoint, file)
+
+
+def _described(neuron: Neuron | None) -> dict[str, Any]:
+    """The neuron as a config names it: a LIF's attributes are its arguments."""
+    if neuron is None:
+        return {"class_path": "snn_lightning.ConvertedIF"}
+    if not isinstance(neuron, LIF):
+        raise ValueError(f"neuron: {type(neuron).__name__} is no LIF and no IF")
+    arguments = {name: getattr(neuron, name) for name in inspect.signature(type(neuron)).parameters}
+    return {"class_path": f"snn_lightning.{type(neuron).__name__}", "init_args": arguments}
 
 
 def _report(accuracies: list[dict[str, Any]], layers: list[dict[str, Any]], output: Path) -> None:

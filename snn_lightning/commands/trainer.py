@@ -12,6 +12,7 @@ from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator
 from lightning.pytorch.callbacks import ProgressBar
 
 from snn_lightning.attacks import Attack
+from snn_lightning.checkpoints import load_checkpoint
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.commands.attack import attack
 from snn_lightning.commands.curves import Curves
@@ -25,6 +26,7 @@ from snn_lightning.data import DataModule
 from snn_lightning.data.base import at_least
 from snn_lightning.foreign.nir_semantics import Semantics
 from snn_lightning.gradients import GradientEstimator
+from snn_lightning.neurons import Neuron
 from snn_lightning.reporting.attack import write_report
 from snn_lightning.reporting.logged import log
 
@@ -33,6 +35,31 @@ class Trainer(L.Trainer):
     """Lightning's Trainer with `attack`, `convert` and `export`."""
 
     callbacks: list[Callback]
+
+    def fit(  # the names are Lightning's
+        self,
+        model: L.LightningModule,
+        train_dataloaders: Any = None,
+        val_dataloaders: Any = None,
+        datamodule: L.LightningDataModule | None = None,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+        weights: str | None = None,
+    ) -> None:
+        """Train the model, from the start or from where a run was interrupted.
+
+        Args:
+            model: the model.
+            train_dataloaders, val_dataloaders, datamodule: as of Lightning.
+            ckpt_path: checkpoint of the run to go on with.
+            weights_only: of no effect: checkpoints are always read as plain data.
+            weights: checkpoint of a trained network, with whose weights a new run begins; the
+                command line takes model, data and training from it, as far as nothing else is
+                given. The optimizer, the learning rate and the epochs start anew.
+        """
+        if weights is not None:
+            model.load_state_dict(load_checkpoint(weights)["state_dict"])
+        super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
 
     def __init__(self, **kwargs: Any) -> None:
         asked = kwargs.get("accelerator")
@@ -179,6 +206,7 @@ class Trainer(L.Trainer):
         calibration: Calibration | None = None,
         batches: int = 10,
         curve: list[int] | None = None,
+        neuron: Neuron | None = None,
     ) -> None:
         """Convert an analog network (QCFS or ReLU neurons) to a spiking one.
 
@@ -192,6 +220,8 @@ class Trainer(L.Trainer):
             calibration: of the thresholds of ReLU neurons: Percentile (99.9 by default) or Maximum.
             batches: of training images to calibrate with, >= 1.
             curve: T at which accuracy is measured; default 1, 2, 4, 8, 16, 32, 64.
+            neuron: LIF or IF, such as the paper's, to fine-tune with: thresholds move into the
+                weights; none given: ConvertedIF, which holds them.
         """
         from snn_lightning.commands.convert import convert_checkpoint
 
@@ -210,6 +240,7 @@ class Trainer(L.Trainer):
             batches=batches,
             curve=steps,
             device=fabric_of(self).device,
+            neuron=neuron,
         )
 
     def export(

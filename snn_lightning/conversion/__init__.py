@@ -10,6 +10,7 @@ from snn_lightning.conversion.calibration import Calibration, Maximum, Percentil
 from snn_lightning.conversion.convert import convert
 from snn_lightning.conversion.measure import accuracy_over_time, conversion_report
 from snn_lightning.conversion.traced import Traced
+from snn_lightning.conversion.unit import with_neuron
 
 __all__ = [
     "Calibration",
@@ -20,4 +21,5 @@ __all__ = [
     "calibrate",
     "conversion_report",
     "convert",
+    "with_neuron",
 ]

@@ -80,6 +80,26 @@ def test_convert_then_test_then_train(neuron: str, capsys: pytest.CaptureFixture
         key = "snn.network.stages.0.neuron.threshold"
         assert torch.equal(tuned["state_dict"][key], saved[key])
 
+    if neuron == "ReLU":  # hybrid training, as configs/recipes describe it
+        main([*convert, "--timesteps", "2", "--batches", "1", "--neuron", "LIF",
+              "--neuron.init_args.leak", "0.75"])  # fmt: skip
+        start = ["fit", "--config", "recipes/hybrid", "--weights", "out/snn.ckpt", *UNWATCHED]
+        main([*start, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1",
+              "--model.optimizer.init_args.lr", "0", "--model.optimizer.init_args.weight_decay",
+              "0"])  # fmt: skip
+        last = "runs/hybrid/version_0/checkpoints/last.ckpt"
+        tuned = torch.load(last, weights_only=True)
+        begun = torch.load("out/snn.ckpt", weights_only=True)["state_dict"]
+        key = "snn.network.stages.0.affine.0.weight"
+        assert torch.equal(tuned["state_dict"][key], begun[key])
+        assert (tuned["epoch"], len(tuned["optimizer_states"])) == (0, 1)
+        network = SNNClassifier.load_from_checkpoint(last).snn.network
+        assert {neuron.leak for neuron in network.neurons().values()} == {0.75}
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            main([*start, "--ckpt_path", last])
+        assert "give one alone" in capsys.readouterr().err
+
 
 def test_it_runs_on_the_device_of_the_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights and images are on a device that computes nothing, but knows where a tensor is."""

@@ -14,6 +14,7 @@ from toys import TinyNetwork
 
 from snn_lightning import (
     IF,
+    LIF,
     PGD,
     QCFS,
     RGA,
@@ -34,6 +35,7 @@ from snn_lightning import (
     conversion_report,
     convert,
 )
+from snn_lightning.conversion import with_neuron
 from snn_lightning.layers import Spiking
 from snn_lightning.networks import SpikingNetwork
 
@@ -285,11 +287,24 @@ def test_heights_may_be_folded_into_the_next_weights() -> None:
                 layers[-1].bias /= height
                 stage.neuron = IF(1.0, "soft", initial=0.5)
     assert torch.allclose(folded(images), kept(images), atol=1e-10)
+    for threshold in (1.0, 0.3):
+        unit = with_neuron(kept, IF(threshold, "soft", initial=0.5))
+        assert torch.allclose(unit(images), kept(images), atol=1e-10)
+    assert not torch.allclose(with_neuron(kept, LIF(leak=0.5))(images), kept(images))
     for rate, same in zip(
         *(x.firing_rates(images)[1].values() for x in (kept, folded)), strict=True
     ):
         assert torch.allclose(rate, same)
     assert min(rate.mean() for rate in kept.firing_rates(images)[1].values()) > 0
+
+
+def test_neurons_that_cannot_hold_the_thresholds_are_refused() -> None:
+    residual = convert(analog_snn(ResNet17(4, width=1 / 32, image_size=8, neuron=QCFS())), 2)
+    chain = convert(analog_snn(VGG11(4, width=1 / 32, image_size=8, neuron=QCFS())), 2)
+    with pytest.raises(ValueError, match="Residual"):
+        with_neuron(residual, LIF())
+    with pytest.raises(ValueError, match="ConvertedIF"):
+        with_neuron(chain, ConvertedIF())
 
 
 @pytest.mark.parametrize("architecture", [VGG11, ResNet17])
