@@ -27,6 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from snn_lightning.commands.lists import show
 
         show(first, LISTS[first])
+    elif first == "study":
+        from snn_lightning.commands.study.command import main as study
+
+        study(given[1:])
     elif first == "leaderboard":
         from snn_lightning.commands.leaderboard import leaderboard
 

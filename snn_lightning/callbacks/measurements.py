@@ -47,6 +47,8 @@ class ShuffleTest(Measurement):
                 "n": clean["n"],
                 "clean_correct": clean["clean_correct"],
                 "shuffled_correct": shuffled["clean_correct"],
+                "flipped": clean["flipped"],
+                "mended": shuffled["flipped"],
                 "clean_acc": clean["clean_acc"],
                 "shuffled_acc": accuracy,
             },

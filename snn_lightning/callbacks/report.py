@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,16 @@ class RunReport(Callback):
         if len(state_dict["history"]) > len(self.history):
             self.history = state_dict["history"]
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.epoch_began = self.trained = time.perf_counter()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.trained = time.perf_counter()  # what follows the last batch is no training
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         row = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self.history.append({"epoch": trainer.current_epoch + 1, **row})
+        seconds = self.trained - self.epoch_began
+        self.history.append({"epoch": trainer.current_epoch + 1, "seconds": seconds, **row})
         if trainer.is_global_zero and self.folder is not None:
             plots.curves(self.history, self.folder / "curves.png")
 
@@ -85,6 +93,11 @@ class RunReport(Callback):
                         logger.log_image(name, [str(path)])
         print(f"results, pictures and checkpoints: {folder}")
 
+    def _pace(self) -> float | None:
+        """Of training alone, at the median."""
+        seconds = [row["seconds"] for row in self.history if "seconds" in row]
+        return round(statistics.median(seconds), 3) if seconds else None
+
     def results(self, trainer: Trainer, stage: str) -> dict[str, Any]:
         """Everything measured on a stage, with what it was measured with."""
         scores: dict[str, Any] = {}
@@ -107,6 +120,7 @@ class RunReport(Callback):
             "metrics": {k: v for k, v in metrics.items() if k.startswith(f"{stage}/")},
             "epochs": len(self.history),
             "seconds": round(time.time() - self.began, 1),
+            "seconds_per_epoch": self._pace(),
             "checkpoint": str(trainer.ckpt_path) if trainer.ckpt_path else None,
             "processes": trainer.world_size,
             "precision": str(trainer.precision),

@@ -19,7 +19,8 @@ LISTS = {
     "data": "data sets, for --data",
     "configs": "configurations that ship with the package, for --config",
 }
-ALONE = {  # they need no network
+ALONE = {  # with options of their own, and no network to start from
+    "study": "Run what a study lists, and hold it against its claims.",
     "leaderboard": "Compare many evaluations on one page: leaderboard FOLDER...",
     "simulate": "Record images with a simulated event camera.",
 }

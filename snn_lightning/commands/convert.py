@@ -62,9 +62,10 @@ def convert_checkpoint(
             yield prepared(batch)[0]
 
     snn = convert(analog, timesteps, train(), calibration)
-    layers = conversion_report(analog, snn, next(iter(train())))
+    some = next(iter(train()))
+    layers = conversion_report(analog, snn, some)
     if neuron is not None:
-        snn = with_neuron(snn, neuron)
+        snn = with_neuron(snn, neuron, some)
     _save(source, config, snn.state_dict(), timesteps=timesteps, neuron=neuron, output=output)
 
     test = datamodule.test_dataloader()

@@ -36,7 +36,7 @@ class Trainer(L.Trainer):
 
     callbacks: list[Callback]
 
-    def fit(  # the names are Lightning's
+    def fit(  # type: ignore[override]  # one argument more than Lightning's
         self,
         model: L.LightningModule,
         train_dataloaders: Any = None,
@@ -221,7 +221,7 @@ class Trainer(L.Trainer):
             batches: of training images to calibrate with, >= 1.
             curve: T at which accuracy is measured; default 1, 2, 4, 8, 16, 32, 64.
             neuron: LIF or IF, such as the paper's, to fine-tune with: thresholds move into the
-                weights; none given: ConvertedIF, which holds them.
+                weights, and mean firing rates stay; none given: ConvertedIF, which holds them.
         """
         from snn_lightning.commands.convert import convert_checkpoint
 

@@ -291,6 +291,11 @@ def test_heights_may_be_folded_into_the_next_weights() -> None:
         unit = with_neuron(kept, IF(threshold, "soft", initial=0.5))
         assert torch.allclose(unit(images), kept(images), atol=1e-10)
     assert not torch.allclose(with_neuron(kept, LIF(leak=0.5))(images), kept(images))
+    leaky = with_neuron(kept, LIF(leak=0.5), images)  # which fires as often, layer by layer
+    for rate, same in zip(
+        *(x.firing_rates(images)[1].values() for x in (kept, leaky)), strict=True
+    ):
+        assert rate.mean().item() == pytest.approx(same.mean().item(), abs=0.01)
     for rate, same in zip(
         *(x.firing_rates(images)[1].values() for x in (kept, folded)), strict=True
     ):

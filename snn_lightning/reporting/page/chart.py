@@ -29,13 +29,19 @@ class _Plane:
         return round(TOP + (1 - rate) * (HEIGHT - TOP - BOTTOM), 1)
 
 
-def chart(rows: Sequence[Mapping[str, Any]], x_title: str, scale: float = 1.0) -> str:
-    """Attack success rate in percent over x, with Wilson bands.
+def chart(
+    rows: Sequence[Mapping[str, Any]],
+    x_title: str,
+    scale: float = 1.0,
+    y_title: str = "attack success rate in percent",
+) -> str:
+    """Attack success rate in percent, or another share, over x, with bands of its interval.
 
     Args:
         rows: {label, x, asr, asr_interval} with rates in [0, 1]; None where there is none.
         x_title: of the axis.
         scale: x is drawn times this.
+        y_title: what is drawn, for those who hear it.
     """
     rows = [{**row, "x": row["x"] * scale} for row in rows if row["asr"] is not None]
     xs = sorted({row["x"] for row in rows})
@@ -52,7 +58,7 @@ def chart(rows: Sequence[Mapping[str, Any]], x_title: str, scale: float = 1.0) -
             f'<span><svg width="26" height="10" aria-hidden="true"><line x1="0" x2="26" y1="5" '
             f'y2="5" style="{swatch}"/></svg> {escape(label)}</span>'
         )
-    name = f"attack success rate in percent against {x_title}"
+    name = f"{y_title} against {x_title}"
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" '
         f'aria-label="{escape(name)}">{"".join(parts)}</svg>'

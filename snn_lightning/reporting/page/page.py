@@ -24,7 +24,6 @@ def write_page(folder: Path, results: Mapping[str, Any]) -> Path:
 
     Any part of the results may be missing: its section is left out.
     """
-    style = Path(__file__).with_name("style.css").read_text()
     sections = [
         _headline(results),
         _stairs(results),
@@ -38,12 +37,17 @@ def write_page(folder: Path, results: Mapping[str, Any]) -> Path:
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>How secure is it?</title><style>{style}</style></head>\n<body>"
+        f"<title>How secure is it?</title><style>{style()}</style></head>\n<body>"
         f"{''.join(sections)}</body></html>\n"
     )
     path = folder / "report.html"
     write_text(path, page)
     return path
+
+
+def style() -> str:
+    """The style sheet of every page."""
+    return Path(__file__).with_name("style.css").read_text()
 
 
 def _headline(results: Mapping[str, Any]) -> str:
