@@ -73,3 +73,23 @@ ROWS: dict[str, list[Callable[[], Attack]]] = {
         lambda: attacks.UniformNoise(eps=0.5, norm=attacks.L2()),
     ],
 }
+
+# Those that take frames of events alone, held to it in tests/attacks/test_event_attacks.py.
+EVENT_ROWS: dict[str, list[Callable[[], Attack]]] = {
+    "Insertion": [
+        lambda: attacks.Insertion(eps=9, steps=3),
+        lambda: attacks.Insertion(eps=50, steps=1, targeted=True),
+    ],
+    "EventL1": [lambda: attacks.EventL1(eps=9, steps=4)],
+    "BinaryFlips": [lambda: attacks.BinaryFlips(eps=12, steps=5)],
+    "Retiming": [
+        lambda: attacks.Retiming(eps=0.3, steps=3),
+        lambda: attacks.Retiming(eps=1, distance=1, steps=2),
+    ],
+    "RandomRetiming": [lambda: attacks.RandomRetiming(eps=0.5)],
+    "EventPatch": [lambda: attacks.EventPatch(eps=2, steps=3)],
+    "ClampedFrames": [
+        lambda: attacks.ClampedFrames(eps=0.4),
+        lambda: attacks.ClampedFrames(eps=0.4, step_size=0.2, steps=3, random_start=True),
+    ],
+}

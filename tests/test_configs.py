@@ -24,12 +24,15 @@ def data_arguments(config: Path, root: Path) -> list[str]:
     text = config.read_text()
     if "class_path: Digits" in text:
         return []
+    cache = ["--data.init_args.cache_dir", str(root)]
+    if "class_path: EventDigits" in text:
+        return cache
     if "class_path: CIFAR10DVS" in text:
         writers.write_cifar10dvs(root, per_class=3)
-        return ["--data.init_args.download", "false"]
+        return [*cache, "--data.init_args.download", "false"]
     if "class_path: NMNIST" in text:
         writers.write_nmnist(root, per_class=3)
-        return []
+        return cache
     if "class_path: ImageFolder" in text:
         writers.write_image_folder(root, per_class=4)
         return []
@@ -87,7 +90,8 @@ def test_corrupt_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     ):
         with pytest.raises(SystemExit) as exit:
             main(["fit", "--config", str(ROOT / f"configs/{config}.yaml"),
-                  "--data.init_args.root", root, "--trainer.fast_dev_run", "true"])  # fmt: skip
+                  "--data.init_args.root", root, "--data.init_args.cache_dir", root,
+                  "--trainer.fast_dev_run", "true"])  # fmt: skip
         assert exit.value.code == 1
         assert name in last_error(capsys)
 

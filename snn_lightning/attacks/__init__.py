@@ -22,8 +22,11 @@ model. `minimal_eps` finds the smallest radius at which each image breaks, with 
 from snn_lightning.attacks.apgd import APGD, APGDT
 from snn_lightning.attacks.base import Attack, check_adversarial
 from snn_lightning.attacks.cost import Cost, Counted
+from snn_lightning.attacks.event_norms import CountLinf
+from snn_lightning.attacks.events import BinaryFlips, EventL1, Insertion, RandomRetiming, Retiming
 from snn_lightning.attacks.expectation import ExpectationOverTransformation
 from snn_lightning.attacks.fab import FAB, FABT
+from snn_lightning.attacks.frames import ClampedFrames, EventPatch
 from snn_lightning.attacks.gradient import FGSM, PGD
 from snn_lightning.attacks.losses import DLR, CrossEntropy, Loss, Margin, targeted_dlr
 from snn_lightning.attacks.momentum import MIFGSM
@@ -48,15 +51,23 @@ __all__ = [
     "RFGSM",
     "SAPGD",
     "Attack",
+    "BinaryFlips",
+    "ClampedFrames",
     "Cost",
+    "CountLinf",
     "Counted",
     "CrossEntropy",
+    "EventL1",
+    "EventPatch",
     "ExpectationOverTransformation",
+    "Insertion",
     "Linf",
     "Loss",
     "Margin",
     "MinimalEps",
     "Norm",
+    "RandomRetiming",
+    "Retiming",
     "Square",
     "UniformNoise",
     "UntilBroken",

@@ -69,7 +69,7 @@ class Attack:
             if images.numel() and not (images.min() >= 0 and images.max() <= 1):
                 raise ValueError("attacks take images in [0, 1]: normalise inside the model")
             view = search_view(evaluation_view(model))
-            adversarial = self.perturb(view, images, labels).detach()
+            adversarial = self.norm.settle(self.perturb(view, images, labels).detach())
         check_adversarial(images, adversarial, self.eps, self.norm, name=type(self).__name__)
         return adversarial
 
@@ -153,6 +153,6 @@ def check_adversarial(
         raise FloatingPointError(f"{name} returned images that are not finite")
     if adversarial.min() < 0 or adversarial.max() > 1:
         raise FloatingPointError(f"{name} returned images outside [0, 1]")
-    largest = norm.size(adversarial - images).max().item()
+    largest = norm.between(images, adversarial).max().item()
     if largest > eps + TOLERANCE * max(1.0, eps):
         raise FloatingPointError(f"{name} broke its budget: {largest:.8f} > eps = {eps:.8f}")

@@ -36,6 +36,14 @@ class Norm:
         """The norm of each sample's perturbation (N,)."""
         raise NotImplementedError
 
+    def between(self, images: Tensor, adversarial: Tensor) -> Tensor:
+        """The size (N,) of the step from one to the other; inf where it is not allowed at all."""
+        return self.size(adversarial - images)
+
+    def settle(self, images: Tensor) -> Tensor:
+        """The nearest images that there can be: of event frames, whole counts."""
+        return images
+
     def project(self, delta: Tensor, eps: float) -> Tensor:
         """The nearest perturbation of size <= eps."""
         raise NotImplementedError

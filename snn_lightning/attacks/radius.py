@@ -117,7 +117,7 @@ class _Bisection:
         halvings = math.ceil(math.log2(self.most + 1))
         is_broken = partial(self.broken, rows=rows)
         found = _drawn_back(self.images[rows], found[success], halvings, is_broken)
-        size = self.attack.norm.size(found - self.images[rows])
+        size = self.attack.norm.between(self.images[rows], found)
         steps = ((size - TOLERANCE) / self.resolution).ceil().clamp(min=1).to(self.high.dtype)
         nearer = steps < self.high[rows]
         self.best[rows[nearer]], self.high[rows[nearer]] = found[nearer], steps[nearer]

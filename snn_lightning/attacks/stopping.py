@@ -112,7 +112,7 @@ class _Watched(nn.Module):
 
     def _look(self, images: Tensor, logits: Tensor) -> None:
         """Note which of the images that are left are broken by these."""
-        inside = self.attack.norm.size(images - self.original[self.left]) <= (
+        inside = self.attack.norm.between(self.original[self.left], images) <= (
             self.attack.eps + TOLERANCE * max(1.0, self.attack.eps)
         )
         inside &= ((images >= 0) & (images <= 1)).flatten(1).all(1)

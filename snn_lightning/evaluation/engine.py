@@ -180,7 +180,7 @@ class Engine:
                 adversarial = craft(cell, task.target, images, labels, draws=self.draws)
             with seeded(*own, JUDGE), streams(ids, self.seed, JUDGE):
                 judged = decide(task.target, adversarial, self.draws)
-            sizes = cell.attack.norm.size(adversarial - images)
+            sizes = cell.attack.norm.between(images, adversarial)
             broken = (judged != labels).tolist()
             kept = sorted(range(len(rows)), key=lambda i: not broken[i])[:keep]
         seconds = (time.perf_counter() - began) / len(rows)
