@@ -91,8 +91,8 @@ class SNNClassifier(L.LightningModule):
         compile: train through torch.compile, which pays where its compilation (a minute or more)
             is short beside the run. Evaluation and crafting stay as they are, to the last bit.
 
-    Logs train/loss, train/acc, lr, and val/loss, val/acc, test/loss, test/acc; val/n and test/n,
-    the number of images.
+    Logs train/loss_step and lr at steps; train/loss and train/acc, the means over an epoch;
+    val/loss, val/acc, test/loss, test/acc; val/n and test/n, the number of images.
     """
 
     def __init__(
@@ -221,10 +221,11 @@ class SNNClassifier(L.LightningModule):
                 f"the loss is {loss.item()} at step {self.global_step}: {CALMER}"
             )
         accuracy = (logits.detach().argmax(1) == labels).float().mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(labels))
-        self.log(
-            "train/acc", accuracy, on_step=False, on_epoch=True, sync_dist=True,
-            batch_size=len(labels),
+        self.log("train/loss_step", loss.detach(), batch_size=len(labels))
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log_dict(
+            {"train/loss": loss.detach(), "train/acc": accuracy}, on_step=False, on_epoch=True,
+            sync_dist=True, batch_size=len(labels),
         )  # fmt: skip
         return loss
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from snn_lightning._allocator import keep_freed_memory
 from snn_lightning._torchvision import repair
@@ -15,14 +16,9 @@ repair()  # before lightning is imported
 
 import yaml
 from lightning.fabric.plugins.io import TorchCheckpointIO
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import (
-    ArgsType,
-    LightningArgumentParser,
-    LightningCLI,
-    SaveConfigCallback,
-)
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -32,63 +28,32 @@ from snn_lightning.callbacks import (
     FiringRates,
     Guards,
     LastCheckpoint,
+    RobustCheckpoint,
     RunReport,
     ShuffleTest,
+    Tracking,
     WholeCheckpoints,
 )
-from snn_lightning.callbacks.base import fitting
-from snn_lightning.checkpoints import CHECKPOINT_KEY, checked_name, load_checkpoint, taken_from
+from snn_lightning.callbacks.save_config import SaveConfig
+from snn_lightning.checkpoints import checked_name, load_checkpoint, taken_from
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.configurations import by_name
-from snn_lightning.files import write_text
-from snn_lightning.loggers import CSVLogger, WandbLogger
+from snn_lightning.loggers import CSVLogger, WandbLogger, WandbOptions
 from snn_lightning.errors import explained
 from snn_lightning.layout import CommandParser
 from snn_lightning.naming import MACHINE, require_classes
 from snn_lightning.signals import Signals
 from snn_lightning.commands import COMMANDS
 from snn_lightning.evaluation.identity import digest, tensors_digest
+from snn_lightning.evaluation.sets import DEFAULT
 from snn_lightning.commands.trainer import Trainer as AttackingTrainer
-
-
-class SaveConfig(SaveConfigCallback):
-    """Writes config.yaml, and the same into every checkpoint, which is then all one needs."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.text = self.parser.dump(self.config, skip_none=False)
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if trainer.loggers and trainer.loggers[0].log_dir is not None:
-            write_text(Path(trainer.loggers[0].log_dir, self.config_filename), self.text)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_hyperparams({"config": yaml.safe_load(self.text)})
-
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        run_ids = [x.version for x in trainer.loggers if isinstance(x, WandbLogger)]
-        checkpoint[CHECKPOINT_KEY] = {
-            "config": self.text,
-            "wandb_id": run_ids[0] if run_ids else None,
-            "folder": trainer.loggers[0].log_dir if trainer.loggers else None,
-            "rows": [x.rows for x in trainer.loggers if isinstance(x, CSVLogger)],
-        }
-
-    def on_load_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        rows = checkpoint.get(CHECKPOINT_KEY, {}).get("rows")
-        for logger in trainer.loggers:
-            if fitting(trainer) and rows and isinstance(logger, CSVLogger):
-                logger.rewind(int(rows[0]), int(checkpoint["global_step"]))
 
 
 class CLI(LightningCLI):
     """LightningCLI with this package's callbacks and loggers; checkpoints explain themselves."""
 
-    resumed: dict[str, Any] | None = None  # the run that the checkpoint lies in
+    resumed: dict[str, Any] | None = None  # the run that a fit goes on with
+    source: dict[str, Any] | None = None  # the run that the checkpoint lies in
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -109,6 +74,10 @@ class CLI(LightningCLI):
             "--project", type=str, default="snn_lightning", help="W&B project of the run."
         )
         parser.add_argument(
+            "--wandb", type=WandbOptions | None, default=None,
+            help="How the run is filed in W&B: entity, tags, group, notes, job_type.",
+        )  # fmt: skip
+        parser.add_argument(
             "--trust_checkpoint", type=bool, default=False,
             help="Let the checkpoints name classes of your own, which runs them with your rights.",
         )  # fmt: skip
@@ -125,6 +94,7 @@ class CLI(LightningCLI):
         parser.add_lightning_class_args(ShuffleTest, "shuffle_test")
         parser.add_lightning_class_args(AttackEvaluation, "attack_evaluation")
         parser.add_lightning_class_args(FiringRates, "firing_rates")
+        parser.add_lightning_class_args(Tracking, "tracking")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         arguments = by_name(sys.argv[1:] if args is None else args)  # type: ignore[arg-type]
@@ -159,6 +129,7 @@ class CLI(LightningCLI):
             raise ValueError("--ckpt_path goes on with a run, --weights begins one: give one alone")
         trusted = (_option(arguments, "--trust_checkpoint") or "").lower() == "true"
         config, run = taken_from(path or weights or "", trusted)
+        self.source = run
         if weights is not None and _option(arguments, "--config") is not None:
             config.pop("name", None)  # a new run has the name of its first config
         if arguments[0] == "fit" and weights is None:
@@ -186,12 +157,36 @@ class CLI(LightningCLI):
         folder = Path(self.resumed["folder"]) if self.resumed else Path()
         resumes = folder.parent == Path(runs, name)
         version = folder.name if resumes else None
+        title = name
         if self.subcommand == "attack":  # one command, one folder: it goes on where it was killed
-            version = f"attack-{self._attack_digest()}"
+            title = f"{name}-attack-{self._attacks()}"
+            version = f"attack-{self._attacks()}-{self._digest()}"
+        elif self.subcommand == "convert":
+            version = f"convert-T{self.config['convert'].timesteps}-{self._digest()}"
         files = CSVLogger(runs, name=name, version=version)
-        run_id = self.resumed["wandb_id"] if resumes and self.resumed else None
-        project = self._get(self.config, "project")
-        return [files, WandbLogger(files, name=name, project=project, id=run_id)]
+        job = {"fit": "train"}.get(str(self.subcommand), str(self.subcommand))
+        options = {"job_type": job, **(self._get(self.config, "wandb") or {})}
+        path = self._get(self.config, "ckpt_path")
+        trained_by = None
+        if self.source and self.source["wandb_id"] and self.subcommand != "fit":
+            trained_by = f"model-{self.source['wandb_id']}:{Path(path).stem}"
+        return [
+            files,
+            WandbLogger(
+                files,
+                name=title,
+                project=self._get(self.config, "project"),
+                id=self.resumed["wandb_id"] if resumes and self.resumed else None,
+                source=trained_by,
+                options=cast(WandbOptions, options),
+            ),
+        ]
+
+    def _attacks(self) -> str:
+        """What an attack does, in short: "standard-0-n100"."""
+        settings = self.config["attack"]
+        name = "own" if settings.attacks is not None else settings.set or DEFAULT.name
+        return f"{name}-n{settings.samples or 'all'}"
 
     def before_instantiate_classes(self) -> None:
         if self.subcommand == "fit" or self._get(self.config, "ckpt_path"):
@@ -200,14 +195,15 @@ class CLI(LightningCLI):
             raise ValueError(f"{self.subcommand} needs a trained model: --ckpt_path X.ckpt")
         rank_zero_warn("no --ckpt_path is given: what is measured is an untrained network")
 
-    def _attack_digest(self) -> str:
-        """Of the settings of an attack and the weights of all checkpoints that it names."""
-        text = self._parser("attack").dump(self.config["attack"], skip_none=False)
+    def _digest(self) -> str:
+        """Of the settings of a command and the weights of all checkpoints that it names."""
+        command = str(self.subcommand)
+        text = self._parser(command).dump(self.config[command], skip_none=False)
         settings = yaml.safe_load(text)
-        chosen = {key: settings[key] for key in self._subcommand_method_arguments["attack"]}
-        paths = [chosen.pop("ckpt_path"), chosen.pop("substitute")]
-        for key in ("folder", "weights_only", "require", "baseline", "max_drop"):
-            del chosen[key]
+        chosen = {key: settings[key] for key in self._subcommand_method_arguments[command]}
+        paths = [chosen.pop("ckpt_path"), chosen.pop("substitute", None)]
+        for key in ("folder", "output", "weights_only", "require", "baseline", "max_drop"):
+            chosen.pop(key, None)  # they change no figure
         weights = [path and tensors_digest(load_checkpoint(path)["state_dict"]) for path in paths]
         trainer = settings["trainer"]["precision"]
         return digest(settings["model"], settings["data"], chosen, trainer, weights)
@@ -220,11 +216,22 @@ class CLI(LightningCLI):
         finally:
             files = [logger for logger in self.trainer.loggers if isinstance(logger, CSVLogger)]
             nothing = failed and any(logger.is_empty() for logger in files)
+            if not failed or (self.subcommand == "attack" and not nothing):  # a gate may fail it
+                self._keep_files()
             for logger in self.trainer.loggers:
                 if isinstance(logger, WandbLogger):
                     logger.close(quiet=nothing)
             if nothing:
                 files[0].discard()
+
+    def _keep_files(self) -> None:
+        """Checkpoints and report, as artifacts of the W&B run."""
+        if self.trainer.received_sigterm or self.trainer.interrupted:
+            return
+        for logger in self.trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                by_accuracy = self._get(self.config, "checkpoint.monitor") == "val/acc"
+                logger.log_files(self.subcommand == "fit", ["best-clean"] if by_accuracy else [])
 
     def attack(self, model: SNNClassifier, **kwargs: Any) -> None:
         assert isinstance(self.trainer, AttackingTrainer)
@@ -292,6 +299,8 @@ def main(args: ArgsType = None) -> None:
 
 def _run(args: ArgsType, last: LastCheckpoint) -> None:
     keep_freed_memory()
+    for library in ("lightning.pytorch", "lightning.fabric"):  # their warnings stay
+        logging.getLogger(library).setLevel(logging.WARNING)
     options = {"prog": "python -m snn_lightning", "allow_abbrev": False}
     commands = {name: {**options, "description": COMMANDS[name]} for name in CLI.subcommands()}
     for message in (
@@ -313,7 +322,7 @@ def _run(args: ArgsType, last: LastCheckpoint) -> None:
             trainer_defaults={
                 "use_distributed_sampler": False,
                 "inference_mode": False,
-                "callbacks": [RunReport(), last, Guards()],
+                "callbacks": [RunReport(), last, Guards(), RobustCheckpoint()],
             },
             save_config_kwargs={"save_to_log_dir": False},  # save_config writes it, whole
             seed_everything_default=42,

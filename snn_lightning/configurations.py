@@ -7,6 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 # Inside a wheel, and at the top of a checkout.
+SWEEPS = "sweeps"  # a folder of files for W&B, which name configurations
 FOLDERS = (PACKAGE / "configs", PACKAGE.parent / "configs")
 
 
@@ -15,7 +16,7 @@ def shipped() -> dict[str, Path]:
     folder = next((folder for folder in FOLDERS if folder.is_dir()), None)
     if folder is None:
         return {}
-    found = sorted(folder.rglob("*.yaml"))
+    found = sorted(path for path in folder.rglob("*.yaml") if path.parent.name != SWEEPS)
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in found}
 
 

@@ -15,6 +15,8 @@ from snn_lightning import functional as F
 class Encoder(nn.Module):
     """images -> current (T, N, C, H, W), normalised channel by channel.
 
+    Images are floats in [0, 1]; those of type uint8, as a loader may give them, are divided by 255.
+
     Args:
         mean, std: one value a channel, or one for all; (x - mean) / std. None: not normalised.
 
@@ -67,6 +69,8 @@ class Encoder(nn.Module):
             raise ValueError(
                 f"{type(self).__name__} takes images {self.layout}, not {tuple(images.shape)}"
             )
+        if images.dtype == torch.uint8:
+            images = images.to(torch.get_default_dtype()) / 255
         return self.encode(images)
 
 

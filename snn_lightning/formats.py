@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 SPECIAL = re.compile(r"[&<|`*_~\[\]\\#]")
 NONE = "-"
+SHORT = {"CrossEntropy": "CE"}  # losses, as attacks are named after them
 
 
 def points(value: float | tuple[int, int] | None, digits: int = 2) -> str:
@@ -41,3 +43,42 @@ def markdown(text: object) -> str:
     """Text that Markdown shows as it is, on one line: no markup, HTML or link in it."""
     line = " ".join(str(text).split())
     return SPECIAL.sub(lambda found: f"&#{ord(found[0])};", line)
+
+
+def readable(label: str) -> str:
+    """A cell's label for people: "APGD(loss=CrossEntropy)/ASSG x2" is "APGD-CE / ASSG x2"."""
+    return (
+        re.sub(r"\(([^()]*(?:\([^()]*\)[^()]*)*)\)", _arguments, label)
+        .replace("/", " / ")
+        .replace(" / 255", "/255")
+    )
+
+
+def _arguments(found: re.Match[str]) -> str:
+    if lone := re.fullmatch(r"loss=(\w+)(?:\(\))?", found[1]):
+        return f"-{SHORT.get(lone[1], lone[1])}"
+    parts = []
+    for part in found[1].split(","):
+        name, equals, value = part.partition("=")
+        if name.strip() in ("eps", "step_size") and equals:
+            value = f"{255 * float(value):.3g}/255"  # the label has four digits
+        parts.append(f"{name.strip()} {value}" if equals else part)
+    return f" ({', '.join(parts)})"
+
+
+def ball(norm: str, eps: float) -> str:
+    """A radius with its norm: "Linf 8/255", or "L2 0.5" in units of the [0, 1] image."""
+    return f"{norm} {pixels(eps) if norm == 'Linf' else f'{eps:.4g}'}"
+
+
+def threat(cell: Mapping[str, Any]) -> str:
+    """What an attack may do, of a row of results: "Linf 8/255, 7 steps"."""
+    steps = cell.get("steps")
+    count = "" if steps is None else f", {plural(steps, 'step')}"
+    return ball(cell["norm"], cell["eps"]) + count
+
+
+def common(cells: Sequence[Mapping[str, Any]]) -> str | None:
+    """The ball of all the rows, where they have one."""
+    balls = {ball(cell["norm"], cell["eps"]) for cell in cells}
+    return balls.pop() if len(balls) == 1 else None

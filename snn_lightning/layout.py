@@ -11,19 +11,26 @@ from snn_lightning.errors import Parser
 # What every command has; sections by the key that their options begin with. What is in neither is
 # the command's own.
 COMMON = ("help", "config", "print_config", "seed_everything", "name", "runs_dir", "project",
-          "trust_checkpoint")  # fmt: skip
+          "wandb", "trust_checkpoint")  # fmt: skip
 SECTIONS = {
     "model": "the network, and how it is trained",
     "data": "the images",
     "attack_evaluation": "attacks while it trains, and in a test",
     "shuffle_test": "accuracy with every neuron's spikes in a random order in time",
     "firing_rates": "mean firing rate of each layer",
+    "tracking": "what W&B shows beside the curves",
     "checkpoint": "which epoch is kept",
     "trainer": "the machine, and the length of the training",
 }
 SHOWN = ("checkpoint.monitor", "checkpoint.mode", "trainer.max_epochs", "trainer.accelerator",
          "trainer.devices", "trainer.strategy", "trainer.precision", "trainer.logger")  # fmt: skip
-WATCHING = ("attack_evaluation", "shuffle_test", "firing_rates", "checkpoint")  # of fit and test
+WATCHING = (
+    "attack_evaluation",
+    "shuffle_test",
+    "firing_rates",
+    "tracking",
+    "checkpoint",
+)  # of fit and test
 SILENT = ("weights_only", "verbose")  # Lightning's, and of no effect here
 CHECKPOINT = "a checkpoint, which brings its network and its data; fit goes on from it"
 

@@ -33,7 +33,8 @@ KINDS = (Encoder, SpikingNetwork, Neuron, Surrogate, GradientEstimator, Objectiv
          Loss, Calibration, Optimizer, LRScheduler)  # fmt: skip
 FOREIGN = "snn_lightning.foreign."  # but these hold modules, functions and files of others
 # The sections of a stored config that are taken; of those about training, what is a number or this.
-SECTIONS = ("seed_everything", "model", "data", "shuffle_test", "attack_evaluation", "firing_rates")
+SECTIONS = ("seed_everything", "model", "data", "shuffle_test", "attack_evaluation", "firing_rates",
+            "tracking")  # fmt: skip
 MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "sync_batchnorm")
 MACHINE_WORDS = ("auto", "cpu", "gpu", "cuda", "mps", "ddp")
 TRAINING = {
@@ -41,7 +42,7 @@ TRAINING = {
     "checkpoint": ("monitor", "mode"),
 }
 RUN = ("config", "ckpt_path", "weights", "weights_only", "verbose", "trust_checkpoint", "name",
-       "runs_dir", "project")  # fmt: skip
+       "runs_dir", "project", "wandb")  # fmt: skip
 MOST, DEEPEST = 10_000, 40  # values, and levels of them; ours have 200 and 8
 FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType, partial)
 

@@ -39,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from snn_lightning.simulating import main as simulate
 
         simulate(given[1:])
+    elif first == "curve":
+        from snn_lightning.commands.curve import curve
+
+        curve(given[1:])
     else:
         if first.startswith("--") and first.endswith(".help"):  # of a class, for every command
             given = ["fit", *given]

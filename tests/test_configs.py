@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import writers
+import yaml
 from program import ROOT, last_error
 
 from snn_lightning import Frames
@@ -107,3 +108,20 @@ def test_pixels_are_written_in_their_unit() -> None:
             assert not re.search(r"\b(eps|step_size): 0\.0[0-9]*[1-9]", text) or path.stem in (
                 "trades", "mart",  # as their authors wrote it
             ), path  # fmt: skip
+
+
+def test_a_sweep_runs_as_an_agent_of_wandb_starts_it() -> None:
+    sweeps = sorted((ROOT / "configs/sweeps").glob("*.yaml"))
+    assert sweeps
+    for path in sweeps:
+        sweep = yaml.safe_load(path.read_text())
+        start = sweep["command"]
+        assert start[:4] == ["${env}", "${interpreter}", "-m", "snn_lightning"]
+        values = [
+            [f"--{key}={x}" for x in one["values"]] for key, one in sweep["parameters"].items()
+        ]
+        for chosen in ([one[0] for one in values], [one[-1] for one in values]):
+            arguments = [y for x in start[4:] for y in (chosen if x == "${args}" else [x])]
+            main([*arguments, "--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu",
+                  "--data.init_args.batch_size", "8", "--model.encoder.init_args.timesteps", "2",
+                  "--attack_evaluation.test_batches", "0"])  # fmt: skip

@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from snn_lightning import Direct, Frames, Poisson, seeded
+from snn_lightning import FGSM, Direct, Frames, Poisson, seeded
 
 MEAN, STD = [0.25, 0.5, 0.75], [0.5, 0.25, 1.0]
 
@@ -122,3 +122,11 @@ def test_normalisation_is_configuration_not_state() -> None:
 def test_encoders_refuse_what_does_not_fit(make, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_images_as_a_loader_gives_them_are_scaled() -> None:
+    images = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8)
+    encoder = Direct(2, mean=[0.5], std=[0.25])
+    assert torch.equal(encoder(images), encoder(images.float() / 255))
+    with pytest.raises(ValueError, match=r"not torch.uint8: give images.float\(\) / 255"):
+        FGSM()(nn.Flatten(), images, torch.zeros(2, dtype=torch.long))

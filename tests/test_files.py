@@ -87,12 +87,12 @@ def test_a_log_that_gets_a_new_column_is_rewritten_whole(tmp_path: Path) -> None
 
     logger = CSVLogger(str(tmp_path), name="run", version="one")
     logger.log_metrics({"a": 1.0}, step=0)
-    path = tmp_path / "run/one/metrics.csv"
+    path = tmp_path / "run/one/steps.csv"
     older = path.read_text()
     with full_disk(500), pytest.raises(OSError):
         logger.log_metrics({"a" * 1000: 2.0}, step=1)
     assert path.read_text() == older
-    assert names(path.parent) == ["metrics.csv"]
+    assert names(path.parent) == ["steps.csv"]
     again = CSVLogger(str(tmp_path), name="run", version="one")
     again.log_metrics({"b": 2.0}, step=1)
     with path.open(newline="") as file:

@@ -38,7 +38,7 @@ def test_a_resumed_log_forgets_what_came_after_the_checkpoint(tmp_path: Path) ->
     rows = logger.rows  # here a checkpoint is saved, at step 6 ...
     logger.log_metrics({"mean": 1.0}, step=5)  # ... then the averages over its epoch, and more
     logger.log_metrics({"loss": 6.0}, step=6)
-    path = tmp_path / "run/one/metrics.csv"
+    path = tmp_path / "run/one/steps.csv"
     path.write_text(path.read_text() + "1.0,,7")  # torn by a kill
     again = CSVLogger(str(tmp_path), "run", "one")
     again.rewind(rows, 6)

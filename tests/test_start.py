@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from snn_lightning import __version__
+from snn_lightning import IF, __version__
 from snn_lightning.cli import CLI
 from snn_lightning.commands import COMMANDS, LISTS
+from snn_lightning.commands.curve import rates
 from snn_lightning.commands.lists import KINDS, members
 from snn_lightning.start import main, overview
 
@@ -118,3 +120,20 @@ def test_the_help_of_a_class_needs_no_command(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit, match="0"):
         main(["--model.network.help", "VGG11"])
     assert "--model.network.width" in capsys.readouterr().out
+
+
+def test_the_curve_of_a_neuron(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["curve", "--neuron", "LIF", "--leak", "0.9"])
+    assert capsys.readouterr().out == "written: curve.png\n"
+    assert Path("curve.png").stat().st_size > 10_000
+    for given in (["--neuron", "IF", "--leak", "0.9"], ["--neuron", "LIF", "--leak", "2"]):
+        with pytest.raises(SystemExit):
+            main(["curve", *given, "--output", "none.png"])
+    assert not Path("none.png").exists()
+    # an IF neuron with a soft reset fires in proportion to its current, up to once a step
+    current = torch.tensor([-1.0, 0.25, 0.5, 1.0, 2.0])
+    found = rates(IF(reset="soft"), current, timesteps=64)
+    assert torch.allclose(found, torch.tensor([0.0, 0.25, 0.5, 1.0, 1.0]))

@@ -63,6 +63,10 @@ class Attack:
                 f"labels {tuple(labels.shape)} do not fit images {tuple(images.shape)}: "
                 "give one label an image"
             )
+        if not images.is_floating_point():
+            raise ValueError(
+                f"attacks take images in [0, 1], not {images.dtype}: give images.float() / 255"
+            )
         # An attack may be called under no_grad or inference_mode, as in validation and test.
         with torch.inference_mode(False), torch.enable_grad():
             images, labels = images.detach().clone(), labels.detach().clone()

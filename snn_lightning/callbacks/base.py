@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -56,6 +56,7 @@ class Measurement(Callback):
         self.every_n_epochs = every_n_epochs
         self.seed = seed
         self.scores: dict[str, dict[str, Any]] = {}  # by stage: what the last measurement gave
+        self.say: Callable[[str], object] = lambda what: None  # tell the user what is going on
 
     # What a subclass says
 
@@ -73,13 +74,14 @@ class Measurement(Callback):
 
     # Lightning's hooks
 
-    def _due(self, stage: str, trainer: Trainer) -> bool:
+    def due(self, stage: str, trainer: Trainer) -> bool:
+        """Whether the validation of this epoch, or this test, is measured."""
         if trainer.sanity_checking or self.limit[stage] == 0:
             return False
         return not fitting(trainer) or (trainer.current_epoch + 1) % self.every_n_epochs == 0
 
     def _start(self, stage: str, trainer: Trainer, module: LightningModule) -> None:
-        if self._due(stage, trainer):
+        if self.due(stage, trainer):
             assert isinstance(module, SNNClassifier)
             self.start(module)
 
@@ -89,7 +91,7 @@ class Measurement(Callback):
     ) -> None:  # fmt: skip
         """`tensors`: images, labels and logits; `index`: of the batch over all processes."""
         limit = self.limit[stage]
-        if not self._due(stage, trainer) or (limit is not None and index >= limit):
+        if not self.due(stage, trainer) or (limit is not None and index >= limit):
             return
         epoch = trainer.current_epoch + 1 if fitting(trainer) else 0
         # Hooks run outside autocast, and under no_grad or inference_mode.
@@ -102,7 +104,7 @@ class Measurement(Callback):
             self.measure(module, Batch(images, labels, logits, (self.seed, epoch, index)))
 
     def _finish(self, stage: str, trainer: Trainer, module: LightningModule) -> None:
-        if self._due(stage, trainer):
+        if self.due(stage, trainer):
             scalars, self.scores[stage] = self.finish()
             # counts are already summed over processes: nothing is left to sync
             module.log_dict({f"{stage}/{name}": value for name, value in scalars.items()})

@@ -32,6 +32,28 @@ class WholeCheckpoints(TorchCheckpointIO):
             torch.save(checkpoint, file)
 
 
+class RobustCheckpoint(ModelCheckpoint):
+    """checkpoints/best-robust.ckpt: of the epoch with the best worst case on validation images.
+
+    Nothing where no attack is measured.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            filename="best-robust",
+            monitor="val/worst_case/robust_acc",
+            mode="max",
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+        )
+
+    def _save_topk_checkpoint(
+        self, trainer: Trainer, monitor_candidates: dict[str, Tensor]
+    ) -> None:
+        if self.monitor in monitor_candidates:
+            super()._save_topk_checkpoint(trainer, monitor_candidates)
+
+
 class LastCheckpoint(ModelCheckpoint):
     """checkpoints/last.ckpt after every epoch, and after the batch in which a run is interrupted.
 

@@ -13,6 +13,7 @@ from snn_lightning.callbacks.base import fitting
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.objectives import CraftingObjective
 
+WAIT = 1800  # seconds until the same alert is sent again
 # What each guard watches for; the key names its column in the log.
 MEANING = {
     "catastrophic_overfitting": "the network withstands the one-step attack and nothing else",
@@ -122,6 +123,7 @@ class Guards(Callback):
     def __init__(self) -> None:
         self.best: dict[str, float] = {}
         self.seen: dict[str, float] = {}
+        self.states: dict[str, float] = {}  # of the last validation, as they are logged
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -155,7 +157,9 @@ class Guards(Callback):
             for logger in trainer.loggers:
                 experiment = getattr(logger, "experiment", None)
                 if alert := getattr(experiment, "alert", None):
-                    alert(title=title, text=f"epoch {epoch}: {MEANING[name]} ({figures})")
+                    text = f"epoch {epoch}: {MEANING[name]} ({figures})"
+                    alert(title=title, text=text, wait_duration=WAIT)
+        self.states = {f"guard/{name}": float(name in found) for name in MEANING}
         for logger in trainer.loggers:
-            states = {f"guard/{name}": float(name in found) for name in MEANING}
-            logger.log_metrics(states, step=trainer.global_step)
+            row = {"epoch": float(trainer.current_epoch), **self.states}
+            logger.log_metrics(row, step=trainer.global_step)

@@ -1,21 +1,22 @@
-"""What is measured while a model trains and is tested: spike shuffle, attacks, firing rates."""
+"""What is measured while a model trains and is tested: spike shuffle and attacks."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from snn_lightning.attacks import FGSM, PGD, Attack
 from snn_lightning.callbacks.base import Batch, Measurement
-from snn_lightning.checks import warn_of_silence
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.evaluation.grid import Cell, grid
 from snn_lightning.evaluation.judge import craft
 from snn_lightning.evaluation.width import WidthSearch, searched
+from snn_lightning.evaluation.wilson import wilson
+from snn_lightning.formats import readable
 from snn_lightning.gradients import RGA, STBP, GradientEstimator, Searched
 from snn_lightning.metrics import AttackSuccessRate, Disagreement
+from snn_lightning.reporting.examples import Examples
 from snn_lightning.seeding import CRAFT, JUDGE, seeded
 
 
@@ -51,6 +52,7 @@ class ShuffleTest(Measurement):
                 "mended": shuffled["flipped"],
                 "clean_acc": clean["clean_acc"],
                 "shuffled_acc": accuracy,
+                "shuffled_interval": wilson(int(shuffled["clean_correct"]), int(shuffled["n"])),
             },
         )
 
@@ -59,7 +61,8 @@ class AttackEvaluation(Measurement):
     """Attack success rates over a grid: attacks x gradient estimators x time extensions.
 
     Adversarial images are crafted on a view of the model and judged on the model itself. Logs
-    {attack}/{gradient}/asr and .../robust_acc, and where an attack has several estimators
+    {attack}/{gradient}/asr and .../robust_acc; worst_case/asr and worst_case/robust_acc, where an
+    image counts as robust only if no cell breaks it; and where an attack has several estimators
     {attack}/disagreement: by how much their success rates differ at least (`Disagreement`).
 
     A `Searched` estimator is searched anew each time, on the first validation images, which are
@@ -101,8 +104,8 @@ class AttackEvaluation(Measurement):
             if cell.attack.uses_gradient and cell.extension == 1:
                 self.rivals.setdefault(cell.axes["attack"], []).append(cell.label)
         self.rivals = {attack: cells for attack, cells in self.rivals.items() if len(cells) > 1}
-        # a few of the first batch, to look at: label -> adversarial images; "" -> clean ones
-        self.examples: dict[str, Tensor] = {}
+        self.examples: Examples | None = None  # a few of the first batch
+        self.worst: dict[str, Any] = {}  # counts of the worst case, of the last measurement
 
     def start(self, module: SNNClassifier) -> None:
         self.metrics = {cell.label: AttackSuccessRate().to(module.device) for cell in self.cells}
@@ -110,7 +113,8 @@ class AttackEvaluation(Measurement):
             attack: Disagreement(len(cells)).to(module.device)
             for attack, cells in self.rivals.items()
         }
-        self.examples = {}
+        self.worst_case = AttackSuccessRate().to(module.device)
+        self.examples = None
         self.found, self.searches = self._search(module)
 
     def _search(self, module: SNNClassifier) -> tuple[list[Cell], dict[str, WidthSearch]]:
@@ -125,17 +129,25 @@ class AttackEvaluation(Measurement):
 
     def measure(self, module: SNNClassifier, batch: Batch) -> None:
         images, labels, logits, key = batch
-        first, judged = not self.examples, {}
+        kept, first = slice(self.examples_kept), self.examples is None
+        judged, worst = {}, logits
+        if self.examples is None:
+            predicted = logits[kept].argmax(1).cpu()
+            self.examples = Examples(images[kept].cpu(), labels[kept].cpu(), predicted)
         for cell in self.found:
+            self.say(readable(cell.label))
             # Every cell meets the same draws: cells differ in what they are, not in their luck.
             with seeded(*key, CRAFT):
                 adversarial = craft(cell, module.snn, images, labels)
             with seeded(*key, JUDGE):
-                judged[cell.label] = module.snn(adversarial)
-            self.metrics[cell.label].update(logits, judged[cell.label], labels)
+                judged[cell.label] = found = module.snn(adversarial)
+            self.metrics[cell.label].update(logits, found, labels)
+            broken = (found.argmax(1) != labels)[:, None]
+            worst = torch.where(broken, found, worst)  # of what no cell breaks: as it was
             if first:
-                self.examples[""] = images[: self.examples_kept].cpu()
-                self.examples[cell.label] = adversarial[: self.examples_kept].cpu()
+                shown = adversarial[kept].cpu(), found[kept].argmax(1).cpu()
+                self.examples.crafted[cell.label] = shown
+        self.worst_case.update(logits, worst, labels)
         for attack, cells in self.rivals.items():
             self.apart[attack].update(logits, [judged[label] for label in cells], labels)
 
@@ -148,49 +160,22 @@ class AttackEvaluation(Measurement):
             scalars[f"{cell.label}/robust_acc"] = counts["robust_acc"]
             results[cell.label] = {
                 **cell.axes,
-                "eps": cell.attack.eps,
-                "norm": type(cell.attack.norm).__name__,
+                **cell.threat,
                 "settings": cell.settings,
-                **counts,
+                **_with_intervals(counts),
             }
             if cell.label in self.searches:
                 results[cell.label]["search"] = self.searches[cell.label].plain()
+        self.worst = _with_intervals(self.worst_case.results())
+        for key in ("asr", "robust_acc"):
+            scalars[f"worst_case/{key}"] = self.worst[key]
         return scalars, results
 
 
-class FiringRates(Measurement):
-    """Mean firing rate of each layer, in spikes per time step. Logs rate/{layer}.
-
-    Arguments as of `Measurement`.
-    """
-
-    def __init__(
-        self,
-        batches: int | None = 1,
-        test_batches: int | None = 1,
-        every_n_epochs: int = 1,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(batches, test_batches, every_n_epochs, seed)
-
-    def start(self, module: SNNClassifier) -> None:
-        self.samples = torch.zeros((), device=module.device)
-        names = module.snn.network.neurons()
-        self.sums = {name: torch.zeros((), device=module.device) for name in names}
-        self.reduce = module.trainer.strategy.reduce
-
-    def measure(self, module: SNNClassifier, batch: Batch) -> None:
-        with seeded(*batch.key):
-            _, rates = module.snn.firing_rates(batch.images)
-        self.samples += len(batch.images)
-        for name, rate in rates.items():
-            self.sums[name] += rate.float().mean() * len(batch.images)
-
-    def finish(self) -> tuple[dict[str, float], dict[str, Any]]:
-        samples = float(self.reduce(self.samples, reduce_op="sum"))
-        rates = {
-            name: float(self.reduce(total, reduce_op="sum")) / samples
-            for name, total in self.sums.items()
-        }
-        warn_of_silence(rates)
-        return {f"rate/{name}": rate for name, rate in rates.items()}, rates
+def _with_intervals(counts: dict[str, Any]) -> dict[str, Any]:
+    n, correct, flipped = (counts[key] for key in ("n", "clean_correct", "flipped"))
+    return {
+        **counts,
+        "asr_interval": wilson(flipped, correct),
+        "robust_interval": wilson(correct - flipped, n),
+    }

@@ -23,5 +23,6 @@ ALONE = {  # with options of their own, and no network to start from
     "study": "Run what a study lists, and hold it against its claims.",
     "leaderboard": "Compare many evaluations on one page: leaderboard FOLDER...",
     "simulate": "Record images with a simulated event camera.",
+    "curve": "A neuron's rate over its current: curve --neuron LIF --leak 0.9",
 }
 TRAINED = ("attack", "convert", "export")  # they need a checkpoint

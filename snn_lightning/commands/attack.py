@@ -56,6 +56,7 @@ def attack(
     )
     with torch.no_grad(), fabric.autocast(), exact(settings.exact):
         found = _attacked(engine, plan, bar)
+        bar.say("checking whether the number can be believed ...")
         return outcome(engine, plan, found) if fabric.is_global_zero else None
 
 

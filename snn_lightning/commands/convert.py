@@ -161,6 +161,8 @@ def _report(accuracies: list[dict[str, Any]], layers: list[dict[str, Any]], outp
     axis.grid(alpha=0.25, linewidth=0.6)
     axis.legend()
     write_figure(output.with_suffix(".png"), figure)
+    beside = [output.with_suffix(suffix).name for suffix in (".json", ".png")]
     print(
-        f"written: {output}, {output.with_suffix('.json').name}, {output.with_suffix('.png').name}"
+        f"written: {output}, {', '.join(beside)}\n"
+        f"next: python -m snn_lightning test --ckpt_path {output}"
     )

@@ -12,6 +12,8 @@ from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator
 from lightning.pytorch.callbacks import ProgressBar
 
 from snn_lightning.attacks import Attack
+from snn_lightning.callbacks import Lines
+from snn_lightning.callbacks.lines import introduction
 from snn_lightning.checkpoints import load_checkpoint
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.commands.attack import attack
@@ -67,6 +69,7 @@ class Trainer(L.Trainer):
         known = [AcceleratorRegistry[kind] for kind in kinds if kind in AcceleratorRegistry]
         if known and not any(kind["accelerator"].is_available() for kind in known):
             raise ValueError(f"accelerator: there is no {asked} here: auto takes what there is")
+        kwargs.update(_with_lines(kwargs))
         super().__init__(**kwargs)
         cores = os.cpu_count() or 1
         if isinstance(self.accelerator, CPUAccelerator) and self.num_devices > max(2, cores):
@@ -179,11 +182,14 @@ class Trainer(L.Trainer):
         if gate is not None and gate.baseline is not None:
             declared = settings.declared
             gate.baseline.require_alike(None if declared is None else declared.name, eps)
+        shown = any(isinstance(callback, ProgressBar) for callback in self.callbacks)
+        if shown and fabric.is_global_zero:
+            print("\n".join(introduction(self, model, datamodule)))
         outcome = attack(
             fabric, model.snn.eval(), datamodule, settings,
             store=Path(target).parent / "attack-shards",
             precision=str(self.precision),
-            progress=any(isinstance(callback, ProgressBar) for callback in self.callbacks),
+            progress=shown,
         )  # fmt: skip
         code = 0
         if outcome is not None:
@@ -201,7 +207,7 @@ class Trainer(L.Trainer):
         ckpt_path: str | None = None,
         *,
         weights_only: bool | None = None,
-        output: str = "snn.ckpt",
+        output: str | None = None,
         timesteps: int = 16,
         calibration: Calibration | None = None,
         batches: int = 10,
@@ -215,7 +221,8 @@ class Trainer(L.Trainer):
             datamodule: the data; its training split calibrates, its test split is measured on.
             ckpt_path: checkpoint of the model; the command line takes model and data from it.
             weights_only: of no effect: checkpoints are always read as plain data.
-            output: the checkpoint to write; a table (.json) and a plot (.png) beside it.
+            output: the checkpoint to write, with a table (.json) and a plot (.png) beside it;
+                default: checkpoints/snn.ckpt in a run folder of its own.
             timesteps: T of the spiking network, >= 1.
             calibration: of the thresholds of ReLU neurons: Percentile (99.9 by default) or Maximum.
             batches: of training images to calibrate with, >= 1.
@@ -234,7 +241,7 @@ class Trainer(L.Trainer):
             model,
             datamodule,
             ckpt_path,
-            Path(output),
+            self._output(output),
             timesteps=timesteps,
             calibration=calibration,
             batches=batches,
@@ -242,6 +249,12 @@ class Trainer(L.Trainer):
             device=fabric_of(self).device,
             neuron=neuron,
         )
+
+    def _output(self, given: str | None) -> Path:
+        folder = self.log_dir if self.loggers else None
+        if given is None and folder is None:
+            raise ValueError("convert writes a checkpoint: give --output, or the trainer a logger")
+        return Path(given) if given is not None else Path(str(folder), "checkpoints", "snn.ckpt")
 
     def export(
         self,
@@ -271,3 +284,14 @@ class Trainer(L.Trainer):
         if semantics is None:
             raise ValueError("export needs the reader: --semantics snntorch, norse or spikingjelly")
         export_checkpoint(model, datamodule, ckpt_path, output=Path(output), semantics=semantics)
+
+
+def _with_lines(arguments: dict[str, Any]) -> dict[str, Any]:
+    """This package's lines, in place of Lightning's bar and summary, where those are wanted."""
+    callbacks = arguments.get("callbacks") or []
+    callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+    own = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if own or arguments.get("barebones") or arguments.get("enable_progress_bar") is False:
+        return {}
+    network = arguments.get("enable_model_summary") is not False
+    return {"callbacks": [*callbacks, Lines(network)], "enable_model_summary": False}

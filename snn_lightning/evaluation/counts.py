@@ -74,8 +74,7 @@ def cell_results(column: Column) -> dict[str, Any]:
     return {
         "label": cell.label,
         **cell.axes,
-        "eps": cell.attack.eps,
-        "norm": type(cell.attack.norm).__name__,
+        **cell.threat,
         "settings": cell.settings,
         "attacked": len(column.judgements),
         **found,

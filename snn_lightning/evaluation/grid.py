@@ -55,6 +55,15 @@ class Cell:
         }
 
     @property
+    def threat(self) -> dict[str, Any]:
+        """What the attack may do, in plain values: eps, norm and steps (of Square its queries)."""
+        attack = self.attack
+        steps = getattr(attack, "steps", getattr(attack, "queries", None))
+        if steps is None and attack.uses_gradient:
+            steps = 1
+        return {"eps": attack.eps, "norm": type(attack.norm).__name__, "steps": steps}
+
+    @property
     def settings(self) -> dict[str, str | None]:
         """The attack and the estimator in full, as text."""
         gradient = repr(self.gradient) if self.attack.uses_gradient else None

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from snn_lightning.files import write_csv, write_json
-from snn_lightning.formats import interval, percent, points
+from snn_lightning.formats import ball, common, interval, points, readable
 from snn_lightning.reporting import pictures
 from snn_lightning.reporting.card import write_card
 from snn_lightning.reporting.page import write_page
@@ -56,32 +57,42 @@ def write_report(
 def print_table(found: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
     """Print a row an attack, the worst case, and what the checks say."""
     clean, worst, declared = found["clean"], found["worst_case"], found.get("set")
-    name = f"set {declared['name']}" if declared else "attacks of your own"
-    table = Table(title=f"How secure: {clean['n']} test images, {name}")
+    cells, same = found["cells"], common(found["cells"])
+    title = f"How secure: {clean['n']} test images, "
+    title += f"set {declared['name']}" if declared else "attacks of your own"
+    table = Table(
+        title=f"{title}, within {same}" if same else title, box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    rated = [True] * any(cell["asr"] is not None for cell in cells)  # of all images, or a rest
+    apart = [True] * (same is None)
     table.add_column("attack", overflow="fold")
-    for column in ("attacked", "broken", "ASR (%)", "left robust (%)", "s"):
+    columns = [*(["within"] if apart else []), "steps", "attacked", "broken"]
+    for column in (*columns, *(["ASR %"] if rated else []), "robust %", "s"):
         table.add_column(column, justify="right")
-    table.add_row("clean", "", "", "", points(clean["acc"]), "")
-    for cell, step in zip(found["cells"], worst["steps"], strict=True):
+    none = [""] * (len(apart) + 3 + len(rated))
+    table.add_row("clean", *none, points(clean["acc"]), "")
+    for cell, step in zip(cells, worst["steps"], strict=True):
         table.add_row(
-            cell["label"],
+            readable(cell["label"]),
+            *(ball(cell["norm"], cell["eps"]) for _ in apart),
+            "" if cell["steps"] is None else str(cell["steps"]),
             str(cell["attacked"]),
             str(cell["flipped"]),
-            points(cell["asr"]),
+            *(points(cell["asr"]) for _ in rated),
             points(step["robust_acc"]),
             f"{seconds[cell['label']]:.1f}",
         )
     table.add_section()
     table.add_row(
-        f"worst case of these {len(worst['set'])}",
-        str(worst["clean_correct"]), str(worst["flipped"]),
-        points(worst["asr"]), points(worst["robust_acc"]), "",
-        style="bold",
+        f"worst case of these {len(worst['set'])}", *("" for _ in apart), "",
+        str(worst["clean_correct"]), str(worst["flipped"]), *(points(worst["asr"]) for _ in rated),
+        points(worst["robust_acc"]), "", style="bold",
     )  # fmt: skip
+    Console().print()
     Console().print(table)
     Console().print(
-        f"robust accuracy {percent(worst['robust_acc'], 2)}, 95 %: "
-        f"{interval(worst['robust_interval'])}"
+        f"robust accuracy {points(worst['robust_acc'])} % (95 %: "
+        f"{interval(worst['robust_interval'])}; n = {clean['n']}" + (f"; {same})" if same else ")")
     )
     _print_searches(found)
     conclusion = found["conclusion"]

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure  # not pyplot: no global state, and no screen
 from torch import Tensor
 from torch.nn.functional import pad
 
 from snn_lightning.files import write_csv, write_figure
+from snn_lightning.formats import readable
+from snn_lightning.reporting.style import PALETTE, STYLES, band, figure, tidy
 
 AXES = {
     "eps": "eps, in units of 1/255",
@@ -25,26 +26,32 @@ AXES = {
 
 def curve(name: str, rows: Sequence[Mapping[str, Any]], folder: Path) -> Path:
     """Writes curve_{name}.png, ASR with 95 % Wilson bands, and the same as CSV; returns the PNG."""
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axis = figure.subplots()
-    lines = dict.fromkeys(row["label"] for row in rows)
-    for label in lines:
+    sheet = figure(6.6, 4.4)
+    axis = sheet.subplots()
+    lines = {row["label"]: row for row in rows}
+    colors, styles = (
+        list(dict.fromkeys(x.get(k) for x in lines.values())) for k in ("gradient", "attack")
+    )
+    for label, axes in lines.items():
         line = sorted(
             (row for row in rows if row["label"] == label and row["asr"] is not None),
             key=lambda row: row["x"],
         )
         x = [row["x"] * (255 if name == "eps" else 1) for row in line]
         low, high = ([100 * row["asr_interval"][side] for row in line] for side in (0, 1))
-        (drawn,) = axis.plot(
-            x, [100 * row["asr"] for row in line], marker="o", markersize=3, label=label
-        )
-        axis.fill_between(x, low, high, color=drawn.get_color(), alpha=0.15, linewidth=0)
+        color = PALETTE[colors.index(axes.get("gradient")) % len(PALETTE)]
+        axis.plot(
+            x, [100 * row["asr"] for row in line], marker="o", markersize=3, color=color,
+            label=readable(label), linestyle=STYLES[styles.index(axes.get("attack")) % len(STYLES)],
+        )  # fmt: skip
+        band(axis, x, low, high, color)
     n = rows[0]["n"]
-    axis.set(xlabel=AXES[name], ylabel=f"attack success rate (%), n = {n}", ylim=(-3, 103))
-    axis.grid(alpha=0.25, linewidth=0.6)
-    axis.legend(fontsize=8)
+    axis.set(xlabel=AXES[name], ylabel="attack success rate (%)", ylim=(-3, 103))
+    axis.set_title(f"n = {n} test images; bands: 95 %", fontsize=9)
+    tidy(axis)
+    axis.legend(fontsize=8, frameon=False)
     path = folder / f"curve_{name}.png"
-    write_figure(path, figure)
+    write_figure(path, sheet)
     write_csv(path.with_suffix(".csv"), curve_table(rows))
     return path
 
@@ -76,15 +83,15 @@ def _example(clean: Tensor, adversarial: Tensor, path: Path) -> None:
     largest = delta.abs().max().item() or 0.5
     rows = [_row(clean), _row(adversarial), _row(delta / (2 * largest) + 0.5)]
     height = len(rows[0])
-    figure = Figure(figsize=(0.9 * len(clean) + 1.2, 2.9), layout="constrained")
-    axis = figure.subplots()
+    sheet = figure(0.9 * len(clean) + 1.2, 2.9)
+    axis = sheet.subplots()
     axis.imshow(torch.cat(rows).numpy(), vmin=0, vmax=1, interpolation="nearest")
     names = ["clean", "adversarial", f"change, {0.5 / largest:.0f}x"]
     axis.set_yticks([height * (i + 0.5) for i in range(3)], names, fontsize=8)
     axis.tick_params(length=0)
     axis.set_xticks([])
     axis.set_frame_on(False)
-    write_figure(path, figure)
+    write_figure(path, sheet)
 
 
 def _row(images: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 
 from snn_lightning.evaluation.counts import Column
 from snn_lightning.evaluation.engine import Task
+from snn_lightning.formats import readable
 
 
 class Progress:
@@ -25,7 +26,7 @@ class Progress:
             assert task.cell is not None
             self.close()
             self.bar = tqdm(
-                total=self.left, desc=task.cell.label, unit="image", leave=False,
+                total=self.left, desc=readable(task.cell.label), unit="image", leave=False,
                 dynamic_ncols=True, disable=not self.shown,
             )  # fmt: skip
             yield task
@@ -39,11 +40,17 @@ class Progress:
         if self.shown:
             n, broke = len(column.labels), self.left - left
             print(
-                f"{column.cell.label:<40.40} broke {broke:>5} of {self.left:>5}   "
+                f"{readable(column.cell.label):<26.26} broke {broke:>5} of {self.left:>5}   "
                 f"robust {100 * left / n:5.1f} %   {column.seconds:6.1f} s",
                 flush=True,
             )
         self.left = left
+
+    def say(self, what: str) -> None:
+        """A line of what runs after the attacks."""
+        self.close()
+        if self.shown:
+            print(what, flush=True)
 
     def close(self) -> None:
         if self.bar is not None:

@@ -24,7 +24,8 @@ def fabricated() -> dict[str, Any]:
             "label": label, "attack": label.split("/")[0], "gradient": label.partition("/")[2],
             "settings": {"attack": f"{label.split('/')[0]}(eps=0.03)", "gradient": "RGA()"},
             "attacked": 400,
-            "box": "white", "extension": 1, "eps": 0.03, "n": 512, "clean_correct": 400,
+            "box": "white", "extension": 1, "eps": 8 / 255, "norm": "Linf", "steps": 7,
+            "n": 512, "clean_correct": 400,
             "flipped": int(400 * asr), "asr": asr, "asr_interval": [asr - 0.04, asr + 0.04],
             "robust_acc": 0.78 * (1 - asr), "robust_interval": [0.1, 0.2],
         }  # fmt: skip
@@ -110,6 +111,8 @@ def test_every_number_is_there(page: str) -> None:
     for number in ("12.3 %", "78.1 %", "43.2 %", "87.6 %", "20.0 %"):  # 87.65 rounds to even
         assert number in page, number
     assert page.count("n = 512") >= 5
+    assert "over 2 attacks within Linf 8/255" in page
+    assert "<b>PGD / RGA</b>, Linf 8/255, 7 steps: " in page
     assert '<p class="loud fail"><b>A sense that is false:</b> STBP says 40 %' in page
     assert "do not believe it" in page
     assert "broke 172" in page

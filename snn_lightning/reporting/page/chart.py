@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from snn_lightning.formats import percent
+from snn_lightning.formats import percent, readable
 
 WIDTH, HEIGHT = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 40
@@ -56,7 +56,7 @@ def chart(
         swatch = f"stroke:{colour};stroke-width:3;stroke-dasharray:{dash}"
         legend.append(
             f'<span><svg width="26" height="10" aria-hidden="true"><line x1="0" x2="26" y1="5" '
-            f'y2="5" style="{swatch}"/></svg> {escape(label)}</span>'
+            f'y2="5" style="{swatch}"/></svg> {escape(readable(label))}</span>'
         )
     name = f"{y_title} against {x_title}"
     return (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from snn_lightning.files import write_text
-from snn_lightning.formats import interval, percent
+from snn_lightning.formats import common, interval, percent, readable, threat
 from snn_lightning.reporting.page.chart import chart
 from snn_lightning.reporting.pictures import AXES
 
@@ -55,11 +55,13 @@ def _headline(results: Mapping[str, Any]) -> str:
     trust = results.get("trust") or []
     verdicts = [line["verdict"] for line in trust]
     cards = []
+    same = common(results.get("cells") or [])
     if worst:
         cards.append(
             f"<div><span>worst-case robust accuracy</span><strong>{percent(worst['robust_acc'])}"
             f"</strong><span class=soft>95 %: {interval(worst['robust_interval'])} %, n = "
-            f"{worst['n']}, over {len(worst['set'])} attacks</span></div>"
+            f"{worst['n']}, over {len(worst['set'])} attacks"
+            f"{f' within {escape(same)}' if same else ''}</span></div>"
         )
     if clean:
         cards.append(
@@ -95,7 +97,7 @@ def _stairs(results: Mapping[str, Any]) -> str:
         return ""
     rows = [("clean", clean.get("acc"), "")] if clean else []
     for step in steps:
-        rows.append((step["label"], step["robust_acc"], f"broke {step['broke']}"))
+        rows.append((readable(step["label"]), step["robust_acc"], f"broke {step['broke']}"))
     items = "".join(
         f'<li><span class="name">{escape(name)}</span><span class="bar" style="--w:'
         f'{100 * (share or 0):.2f}%"></span><span class="value">{percent(share)}</span>'
@@ -125,11 +127,11 @@ def _grid(cells: Sequence[Mapping[str, Any]]) -> str:
     columns = list(dict.fromkeys(column for row in table.values() for column in row))
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     body = [
-        f'<tr><th scope="row">{escape(attack)}</th>{_row(row, columns)}</tr>'
+        f'<tr><th scope="row">{escape(readable(attack))}</th>{_row(row, columns)}</tr>'
         for attack, row in table.items()
     ]
     details = "".join(
-        f"<li><b>{escape(c['label'])}</b>: {escape(c['settings']['attack'])}"
+        f"<li><b>{escape(readable(c['label']))}</b>, {threat(c)}: {escape(c['settings']['attack'])}"
         + (f" on {escape(c['settings']['gradient'])}" if c["gradient"] else "")
         + f", {escape(c['box'])} box, time x{c['extension']}, n = {c['n']}</li>"
         for c in cells
@@ -218,7 +220,7 @@ def _gallery(folder: Path, examples: Mapping[str, str]) -> str:
         data = base64.b64encode(path.read_bytes()).decode()
         text = escape(f"clean images, adversarial images and perturbations of {label}")
         figures.append(
-            f'<figure><h3>{escape(label)}</h3><img alt="{text}" loading="lazy" '
+            f'<figure><h3>{escape(readable(label))}</h3><img alt="{text}" loading="lazy" '
             f'src="data:image/png;base64,{data}"></figure>'
         )
     if not figures:

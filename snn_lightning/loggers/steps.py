@@ -1,29 +1,30 @@
-"""metrics.csv that a resumed run continues, and W&B without a prompt or a failing first run."""
+"""The folder of a run, and steps.csv in it, which a resumed run continues."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import io
-import netrc
-import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import loggers
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_only
 
 from snn_lightning.files import clean, whole
 
-INIT_TIMEOUT = 15  # seconds until a run without a network goes on offline
+# What is measured once an epoch, or at the end: it has its row in metrics.csv and results.json.
+PER_EPOCH = ("val/", "test/", "guard/", "attack/")
+MEANS = ("train/loss", "train/acc")
 
 
 class _Writer(ExperimentWriter):
+    NAME_METRICS_FILE = "steps.csv"
     written = 0  # rows in the file
 
     def _check_log_dir_exists(self) -> None:  # Lightning's deletes the metrics that it finds
@@ -57,7 +58,7 @@ class _Writer(ExperimentWriter):
 
 
 class CSVLogger(loggers.CSVLogger):
-    """Lightning's CSV logger, with a folder of its own, in which it goes on where it is resumed.
+    """The folder of a run, and what is logged step by step: Lightning's CSV logger, resumable.
 
     The folder is claimed when a run begins to write, by making it: of runs that start at the same
     instant each gets another.
@@ -83,6 +84,16 @@ class CSVLogger(loggers.CSVLogger):
                 self.made = folder
             self._experiment = _Writer(log_dir=self.log_dir)
         return self._experiment
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:  # type: ignore[override]
+        """Write what belongs to a step of training; epochs count from 1."""
+        names = [x for x in metrics if not x.startswith(PER_EPOCH) and x not in MEANS]
+        row = {x: metrics[x] for x in names}
+        if "epoch" in row:
+            row["epoch"] = int(row["epoch"]) + 1
+        if set(row) - {"epoch"}:
+            super().log_metrics(row, step)
 
     @rank_zero_only
     def rewind(self, rows: int, step: int) -> None:
@@ -129,80 +140,3 @@ def claim(folder: Path) -> int:
             number += 1
         else:
             return number
-
-
-class WandbLogger(loggers.WandbLogger):
-    """Lightning's W&B logger: online where the user is logged in, else offline.
-
-    WANDB_MODE is obeyed. Offline, the command that syncs the run is printed at the end.
-
-    Args:
-        files: the logger of the run's folder; W&B writes into its `wandb` folder.
-        name, project: as W&B shows them.
-        id: of a run to continue; None: a new one.
-    """
-
-    def __init__(
-        self,
-        files: CSVLogger,
-        name: str | None = None,
-        project: str = "snn_lightning",
-        id: str | None = None,
-    ) -> None:
-        import wandb
-
-        self._mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
-        try:
-            wandb.Settings(project=project)  # before anything is written
-        except Exception as problem:  # W&B raises its own types
-            raise ValueError(f"project: {problem}") from problem
-        super().__init__(name=name, project=project, id=id, mode=self._mode)
-        self._wandb_init.pop("anonymous", None)
-        self._files = files
-        self._finished = False
-
-    @property
-    @rank_zero_experiment
-    def experiment(self) -> Any:
-        if self._experiment is None:
-            import wandb
-
-            self._save_dir = self._wandb_init["dir"] = self._files.experiment.log_dir
-            Path(self._files.log_dir, "wandb").mkdir(parents=True, exist_ok=True)
-            self._wandb_init["settings"] = wandb.Settings(
-                init_timeout=INIT_TIMEOUT, silent=True, console="off"
-            )
-            try:
-                run = super().experiment
-            except Exception as problem:  # W&B raises its own types, and requests' ones
-                if self._mode != "online":
-                    raise
-                rank_zero_warn(f"W&B cannot be reached ({problem}): logging offline instead")
-                self._mode = self._wandb_init["mode"] = "offline"
-                run = super().experiment
-            run.define_metric("epoch")
-            for names in ("val/*", "test/*"):
-                run.define_metric(names, step_metric="epoch")
-        return super().experiment
-
-    @rank_zero_only
-    def close(self, quiet: bool = False) -> None:
-        """End the run; offline, say how to sync it, unless `quiet`."""
-        if self._experiment is None or self._finished:
-            return
-        self._finished = True
-        run = self._experiment
-        folder = run.settings.sync_dir
-        run.finish()
-        if self._mode == "offline" and not quiet:
-            print(f"W&B logged offline; to upload: wandb sync {folder}")
-
-
-def _has_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        hosts = netrc.netrc(os.environ.get("NETRC")).hosts
-    except (OSError, netrc.NetrcParseError):
-        return False
-    return any("wandb" in host for host in hosts)
