@@ -39,6 +39,19 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def median_radius(found: Mapping[str, Any]) -> str:
+    """What `minimal_eps` of the results says, in a sentence."""
+    bounds = found["median_interval"]
+
+    def said(radius: float | None) -> str:
+        value = found["largest"] if radius is None else radius
+        text = pixels(value) if found["norm"] == "Linf" else f"{value:.3g}"
+        return text if radius is not None else f"more than {text}"
+
+    interval = "" if bounds is None else f" (95 %: {said(bounds[0])} to {said(bounds[1])})"
+    return f"Half of the images break within {said(found['median'])}{interval}, n = {found['n']}."
+
+
 def markdown(text: object) -> str:
     """Text that Markdown shows as it is, on one line: no markup, HTML or link in it."""
     line = " ".join(str(text).split())

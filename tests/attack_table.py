@@ -68,6 +68,11 @@ ROWS: dict[str, list[Callable[[], Attack]]] = {
         lambda: attacks.UntilBroken(attacks.SAPGD(eps=0.1, steps=3, targeted=True)),
         lambda: attacks.UntilBroken(attacks.Square(eps=0.1, queries=4)),
     ],
+    "SmallestRadius": [
+        lambda: attacks.SmallestRadius(attacks.PGD(eps=0.1, step_size=0.04, steps=2), 0.02),
+        lambda: attacks.SmallestRadius(attacks.UntilBroken(attacks.APGD(eps=0.1, steps=2)), 0.03),
+        lambda: attacks.SmallestRadius(attacks.APGD(eps=4.0, norm=attacks.L2(), steps=3), 1.0),
+    ],
     "UniformNoise": [
         lambda: attacks.UniformNoise(eps=0.1),
         lambda: attacks.UniformNoise(eps=0.5, norm=attacks.L2()),

@@ -16,7 +16,8 @@ whatever the attack, a broken image costs nothing more; what survives is what th
 return. So attacks can follow each other on what is left: judge what comes back on the model itself,
 drop what is broken, and pack the rest into full batches for the next. Images that the model
 misclassifies to begin with should not be given to it. `Counted` says what a search has asked of the
-model. `minimal_eps` finds the smallest radius at which each image breaks, with any attack.
+model. `minimal_eps` finds the smallest radius at which each image breaks, with any attack;
+`SmallestRadius(attack)` is that search as an attack.
 """
 
 from snn_lightning.attacks.apgd import APGD, APGDT
@@ -32,7 +33,7 @@ from snn_lightning.attacks.losses import DLR, CrossEntropy, Loss, Margin, target
 from snn_lightning.attacks.momentum import MIFGSM
 from snn_lightning.attacks.noise import UniformNoise
 from snn_lightning.attacks.norms import L2, Linf, Norm
-from snn_lightning.attacks.radius import MinimalEps, minimal_eps
+from snn_lightning.attacks.radius import MinimalEps, SmallestRadius, minimal_eps
 from snn_lightning.attacks.rfgsm import RFGSM
 from snn_lightning.attacks.sapgd import SAPGD
 from snn_lightning.attacks.square import Square
@@ -68,6 +69,7 @@ __all__ = [
     "Norm",
     "RandomRetiming",
     "Retiming",
+    "SmallestRadius",
     "Square",
     "UniformNoise",
     "UntilBroken",

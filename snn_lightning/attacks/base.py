@@ -72,10 +72,14 @@ class Attack:
             images, labels = images.detach().clone(), labels.detach().clone()
             if images.numel() and not (images.min() >= 0 and images.max() <= 1):
                 raise ValueError("attacks take images in [0, 1]: normalise inside the model")
-            view = search_view(evaluation_view(model))
-            adversarial = self.norm.settle(self.perturb(view, images, labels).detach())
+            adversarial = self.perturb(self.view(model), images, labels)
+            adversarial = self.norm.settle(adversarial.detach())
         check_adversarial(images, adversarial, self.eps, self.norm, name=type(self).__name__)
         return adversarial
+
+    def view(self, model: nn.Module) -> nn.Module:
+        """The model as `perturb` gets it: in evaluation mode, with the memory of one search."""
+        return search_view(evaluation_view(model))
 
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """The search itself, with gradients enabled and the model in evaluation mode.

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from snn_lightning.attacks.base import TOLERANCE, Attack
 from snn_lightning.attacks.cost import Cost, Counted
-from snn_lightning.attacks.norms import over_pixels
+from snn_lightning.attacks.event_norms import EventNorm
+from snn_lightning.attacks.norms import Norm, over_pixels
+from snn_lightning.attacks.stopping import UntilBroken
 from snn_lightning.draws import among
 from snn_lightning.views import evaluation_view
 
@@ -56,16 +59,19 @@ def minimal_eps(
     attack might not fail there, so that what is found is an upper bound, as all robustness is.
 
     Args:
-        attack: searches within each radius tried (`Attack.at`): one whose steps follow the radius
-            (APGD, SAPGD), in `UntilBroken`, or FAB, which looks for the nearest by itself.
+        attack: searches within each radius tried (`scaled`), best in `UntilBroken`; or FAB, which
+            looks for the nearest by itself.
         model: what is attacked, a view of the model that is judged.
         images, labels: (N, *) in [0, 1], and the true classes (N,).
-        largest: radius beyond which nothing is tried; resolution: the step between two radii.
+        largest: radius beyond which nothing is tried; resolution: the step between two radii, of
+            which the largest that is tried holds a whole number.
         judge: what decides whether an image is broken; None: `model`.
         known: (N, *) adversarial images of an evaluation before; those that break are carried.
     """
     if attack.targeted:
         raise ValueError("minimal_eps looks for any wrong class: give it an untargeted attack")
+    if isinstance(attack.norm, EventNorm):
+        raise ValueError("minimal_eps goes back along a line: there is none between whole events")
     if not 0 < resolution <= largest:
         raise ValueError(f"resolution must be in (0, largest], not {resolution} (of {largest})")
     cost = Cost()
@@ -78,10 +84,61 @@ def minimal_eps(
     while (rows := (search.high - search.low > 1).nonzero()[:, 0]).numel():
         steps, rows = search.next(rows)
         with among(rows):
-            found = attack.at(steps * resolution)(attacked, images[rows], labels[rows])
+            found = scaled(attack, steps * resolution)(attacked, images[rows], labels[rows])
         search.narrow(rows, found, steps)
     eps = torch.where(search.high > search.most, torch.inf, search.high * resolution)
     return MinimalEps(eps.to(images.dtype), search.best, cost)
+
+
+@dataclass(frozen=True)
+class SmallestRadius(Attack):
+    """Any attack as one of minimal norm: the nearest image that `minimal_eps` breaks with it.
+
+    Within the radius of the attack; what nothing broke there is given back as it is.
+
+    Args:
+        attack: the search. `eps` and `norm` are its own.
+        resolution: the step between two radii, > 0.
+    """
+
+    eps: float = field(init=False, repr=False)
+    norm: Norm = field(init=False, repr=False)
+    targeted: bool = field(init=False, repr=False)
+    attack: Attack
+    resolution: float = 1 / 255
+
+    def __post_init__(self) -> None:
+        if self.attack.targeted:
+            raise ValueError("SmallestRadius looks for any wrong class: it cannot be targeted")
+        if not self.resolution > 0:
+            raise ValueError(f"SmallestRadius: resolution must be > 0, not {self.resolution}")
+        for name in ("eps", "norm", "targeted", "uses_gradient"):
+            object.__setattr__(self, name, getattr(self.attack, name))
+
+    def at(self, eps: float) -> Self:
+        return replace(self, attack=scaled(self.attack, eps))
+
+    def view(self, model: nn.Module) -> nn.Module:
+        """In evaluation mode alone: each radius that is tried is a search of its own."""
+        return evaluation_view(model)
+
+    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        if self.eps + TOLERANCE < self.resolution:  # no radius but 0
+            return images
+        found = minimal_eps(
+            self.attack, model, images, labels, largest=self.eps, resolution=self.resolution
+        )
+        return found.images
+
+
+def scaled(attack: Attack, eps: float) -> Attack:
+    """The attack within another radius, of which a step keeps its share."""
+    if isinstance(attack, UntilBroken):
+        return UntilBroken(scaled(attack.attack, eps))
+    step_size = getattr(attack, "step_size", None)
+    if step_size is None or not (eps > 0 and attack.eps > 0):
+        return attack.at(eps)
+    return replace(attack, eps=eps, step_size=step_size * eps / attack.eps)  # type: ignore[call-arg]
 
 
 class _Bisection:
@@ -96,7 +153,7 @@ class _Bisection:
         largest: float, resolution: float,
     ) -> None:  # fmt: skip
         self.attack, self.images, self.labels, self.judge = attack, images, labels, judge
-        self.resolution, self.most = resolution, round(largest / resolution)
+        self.resolution, self.most = resolution, math.floor(largest / resolution + TOLERANCE)
         self.best, self.low = images.clone(), torch.zeros_like(labels)
         every = torch.arange(len(labels), device=labels.device)
         self.high = torch.where(self.broken(images, every), 0, self.most + 1)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from lightning.fabric import Fabric
 
+from snn_lightning.attacks import SmallestRadius
 from snn_lightning.commands.curves import Point
 from snn_lightning.commands.fabric import exact
 from snn_lightning.commands.images import test_images
@@ -21,6 +22,7 @@ from snn_lightning.evaluation.camps import camps
 from snn_lightning.evaluation.counts import Column
 from snn_lightning.evaluation.engine import Engine, Task, Team
 from snn_lightning.evaluation.identity import digest
+from snn_lightning.evaluation.minimal import within
 from snn_lightning.reporting.progress import Progress
 from snn_lightning.snn import SNN
 
@@ -66,9 +68,15 @@ def _attacked(engine: Engine, plan: Plan, bar: Progress) -> Attacked:
     todo = [_over(engine, plan, task, clean.correct) for task in asked]
     columns = sequence.attack(engine, bar.over(todo, clean.correct), clean.correct, bar.done)
     alone = camps(engine, todo, clean.correct)
-    points = [(point, _along(engine, plan, point)) for point in plan.curves]
+    points, searches = [], {}
+    for point in plan.curves:
+        column = _along(engine, plan, point)
+        if isinstance(column.cell.attack, SmallestRadius):
+            searches[point.label] = column
+            column = within(column, point.x)
+        points.append((point, column))
     bar.close()
-    return Attacked(clean.predicted, todo, columns, points, alone)
+    return Attacked(clean.predicted, todo, columns, points, alone, list(searches.values()))
 
 
 def _along(engine: Engine, plan: Plan, point: Point) -> Column:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, cast
 
-from snn_lightning.attacks import Attack
+from snn_lightning.attacks import Attack, SmallestRadius, UntilBroken
+from snn_lightning.attacks.event_norms import EventNorm
+from snn_lightning.attacks.radius import scaled
 from snn_lightning.commands.models import load_snn
 from snn_lightning.commands.tasks import Tasks
 from snn_lightning.evaluation.engine import Task
@@ -20,7 +22,8 @@ class Curves(TypedDict, total=False):
     """Which curves to draw, and the values along each; every key may be left out.
 
     Args:
-        eps: radii; an attack's step_size keeps its share of eps.
+        eps: radii, up to the largest of which each image is searched once for the smallest at which
+            it breaks; an attack's step_size keeps its share of eps.
         steps, restarts: of the attacks that have them.
         timesteps: T at which the model is attacked and judged.
         leak: checkpoints of models that differ in their neurons' leak.
@@ -38,7 +41,10 @@ class Curves(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Point:
-    """A task at the place `x` of the line `label` of a curve."""
+    """A task at the place `x` of the line `label` of a curve.
+
+    Along eps all points of a line are one task, a search for the smallest radius (not in events).
+    """
 
     curve: str
     label: str
@@ -53,18 +59,18 @@ def points(
 
     `trusted`: the checkpoints of `curves.leak`, as of `load_snn`.
     """
-    found = []
     for curve, values in curves.items():
         if curve not in ("attacks", "gradients") and len(set(values)) < len(values):  # type: ignore
             raise ValueError(f"curves.{curve} has a value twice: {values}")
-    for curve in ("eps", "steps", "restarts"):
+    found = _radii(snn, curves.get("eps", []), lines, tasks)
+    for curve in ("steps", "restarts"):
         if curves.get(curve) and not any(hasattr(cell.attack, curve) for cell in lines):
             raise ValueError(f"curves.{curve}: none of the attacks has {curve}")
         for cell in lines:
             if hasattr(cell.attack, curve):
-                for x in cast(list[float], curves.get(curve, [])):
-                    changed = replace(cell, attack=_with(cell.attack, curve, x))
-                    found.append(Point(curve, cell.label, x, tasks(changed, snn)))
+                for value in cast(list[int], curves.get(curve, [])):
+                    changed = replace(cell, attack=_with(cell.attack, curve, value))
+                    found.append(Point(curve, cell.label, value, tasks(changed, snn)))
     others = [load_snn(path, trusted) for path in curves.get("leak", [])]
     targets = {
         "timesteps": [(float(t), at_timesteps(snn, t)) for t in curves.get("timesteps", [])],
@@ -78,12 +84,35 @@ def points(
     return found
 
 
+def _radii(snn: SNN, radii: Sequence[float], lines: Sequence[Cell], tasks: Tasks) -> list[Point]:
+    if not radii:
+        return []
+    step, largest, found = resolution(radii), max(radii), []
+    for cell in lines:
+        if isinstance(cell.attack.norm, EventNorm):  # no way back in whole events: each by itself
+            for x in radii:
+                changed = replace(cell, attack=scaled(cell.attack, x))
+                found.append(Point("eps", cell.label, x, tasks(changed, snn)))
+            continue
+        if min(radii) < 0 or largest < step:
+            raise ValueError(f"curves.eps: radii are needed from 0 to 1/255 or more, not {radii}")
+        search = scaled(cell.attack, largest)
+        attack = SmallestRadius(UntilBroken(search) if cell.stop else search, step)
+        task = tasks(replace(cell, attack=attack, stop=False), snn)
+        found += [Point("eps", cell.label, x, task) for x in radii]
+    return found
+
+
+def resolution(radii: Sequence[float]) -> float:
+    """1/255, or the half, quarter or eighth of it of which all radii are multiples."""
+    for parts in (1, 2, 4, 8):
+        if all(abs(x * 255 * parts - round(x * 255 * parts)) < 1e-6 for x in radii):
+            return 1 / (255 * parts)
+    return 1 / 255
+
+
 def _with(attack: Attack, name: str, value: Any) -> Attack:
-    changes = {name: value}
-    step_size = getattr(attack, "step_size", None)
-    if name == "eps" and step_size is not None and value > 0:
-        changes["step_size"] = step_size * value / attack.eps if attack.eps else step_size
-    return replace(attack, **changes)
+    return replace(attack, **{name: value})
 
 
 def at_timesteps(snn: SNN, timesteps: int) -> SNN:

@@ -15,6 +15,7 @@ from snn_lightning.evaluation import counts
 from snn_lightning.evaluation.counts import Column
 from snn_lightning.evaluation.engine import Engine, Images, Task
 from snn_lightning.evaluation.identity import digest, module_digest
+from snn_lightning.evaluation.minimal import minimal_results
 from snn_lightning.evaluation.trust import Line, conclude, trust_report
 from snn_lightning.evaluation.trust.curves import Along
 from snn_lightning.evaluation.trust.entry import Entry, Row
@@ -50,6 +51,7 @@ class Attacked:
         columns: what each of them did.
         points: likewise, of the curves.
         camps: what STBP and the other estimators did alone.
+        searches: for the smallest radius of each image, a line of `curves.eps` each.
     """
 
     clean: Sequence[int]
@@ -57,6 +59,7 @@ class Attacked:
     columns: Sequence[Column]
     points: Sequence[tuple[Point, Column]]
     camps: Sequence[Column]
+    searches: Sequence[Column]
 
 
 def outcome(engine: Engine, plan: Plan, found: Attacked) -> Outcome:
@@ -70,7 +73,7 @@ def outcome(engine: Engine, plan: Plan, found: Attacked) -> Outcome:
         "camps": round(_more_seconds(found), 3),
     }
     results = {**_counted(engine.images, plan, found), "provenance": origin}
-    results["trust"] = _trust(engine.images, plan, found, results["worst_case"])
+    results["trust"] = _trust(engine.images, plan, found, results)
     results["conclusion"] = conclude(results["trust"])._asdict()
     results["searches"] = {name: one.plain() for name, one in plan.searches.items()}
     records = counts.records(engine.images.keys, found.clean, found.columns)
@@ -97,6 +100,7 @@ def _counted(images: Images, plan: Plan, found: Attacked) -> dict[str, Any]:
         "clean": counts.clean_results(images.labels, columns[0].correct),
         "worst_case": counts.worst_case(columns),
         "cells": [counts.cell_results(column) for column in columns],
+        "minimal_eps": minimal_results(found.searches, columns),
         "curves": counts.curve_results(points),
         "config": {
             "model_digest": module_digest(plan.snn),
@@ -114,16 +118,31 @@ def _counted(images: Images, plan: Plan, found: Attacked) -> dict[str, Any]:
     }
 
 
-def _trust(images: Images, plan: Plan, found: Attacked, worst_case: Row) -> list[Line]:
-    along: dict[str, list[Along]] = {}
-    for point, column in found.points:
-        along.setdefault(point.curve, []).append(Along(point.label, point.x, Entry.of(column)))
+def _trust(images: Images, plan: Plan, found: Attacked, results: Row) -> list[Line]:
     first, settings = images.batch(range(min(SAMPLES, len(images.keys)))), plan.settings
     return trust_report(
         plan.snn, *first, [Entry.of(column) for column in found.columns],
-        along=along, camps=[Entry.of(column) for column in found.camps], worst_case=worst_case,
+        along=_along(found), camps=[Entry.of(column) for column in found.camps],
+        worst_case=results["worst_case"], minimal=results["minimal_eps"],
         declared=settings.declared, draws=settings.draws, seed=settings.seed,
     )  # fmt: skip
+
+
+def _along(found: Attacked) -> dict[str, list[Along]]:
+    """The points of the curves for the trust report.
+
+    Along eps each line is one search, which cannot fall: its largest radius is held against the
+    attack of the evaluation, within its own.
+    """
+    points: dict[str, list[Along]] = {}
+    for point, column in found.points:
+        points.setdefault(point.curve, []).append(Along(point.label, point.x, Entry.of(column)))
+    if (radii := points.get("eps")) and found.searches:
+        largest, labels = max(point.x for point in radii), {point.label for point in radii}
+        own = [Along(x.cell.label, x.cell.attack.eps, Entry.of(x)) for x in found.columns]
+        points["eps"] = [point for point in radii if point.x == largest]
+        points["eps"] += [x for x in own if x.label in labels and x.x < largest]
+    return points
 
 
 def _shown(

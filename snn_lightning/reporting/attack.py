@@ -13,7 +13,7 @@ from rich.table import Table
 from torch import Tensor
 
 from snn_lightning.files import write_csv, write_json
-from snn_lightning.formats import ball, common, interval, points, readable
+from snn_lightning.formats import ball, common, interval, median_radius, points, readable
 from snn_lightning.reporting import pictures
 from snn_lightning.reporting.card import write_card
 from snn_lightning.reporting.page import write_page
@@ -94,6 +94,8 @@ def print_table(found: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
         f"robust accuracy {points(worst['robust_acc'])} % (95 %: "
         f"{interval(worst['robust_interval'])}; n = {clean['n']}" + (f"; {same})" if same else ")")
     )
+    if radii := found.get("minimal_eps"):
+        Console().print(median_radius(radii), highlight=False)
     _print_searches(found)
     conclusion = found["conclusion"]
     Console().print(f"{conclusion['words']}: {conclusion['says']}")

@@ -9,8 +9,19 @@ from torch import Tensor, nn
 from toys import make_snn
 
 from snn_lightning import FGSM, PGD, RGA, Linf
-from snn_lightning.attacks import APGD, APGDT, FAB, L2, Attack, Square, UntilBroken, minimal_eps
+from snn_lightning.attacks import (
+    APGD,
+    APGDT,
+    FAB,
+    L2,
+    Attack,
+    SmallestRadius,
+    Square,
+    UntilBroken,
+    minimal_eps,
+)
 from snn_lightning.draws import streams
+from snn_lightning.gradients import ASSG
 
 STEP = 1 / 255
 
@@ -109,6 +120,26 @@ def test_one_pixel_by_hand() -> None:
     assert at_five.eps.tolist() == [torch.inf] * 2
     assert torch.equal(at_five.images, images)
     assert at_five.robust(5 * STEP).all()
+    # 5.8 steps hold 5 whole ones: nothing is tried, or found, beyond the largest
+    beyond = minimal_eps(FGSM(), Border(), images, labels, largest=5.8 * STEP)
+    assert beyond.eps.tolist() == [torch.inf] * 2
+    wide = torch.full((2, 1, 1, 1), 0.5, dtype=torch.float64)
+    for eps, size in ((16, 6.0), (5, 0.0)):
+        crafted = SmallestRadius(FGSM(eps=eps * STEP))(Border(), wide, labels)
+        assert (crafted - wide).max().item() / STEP == pytest.approx(size)
+
+
+def test_an_estimator_with_a_memory_begins_anew_at_each_radius() -> None:
+    torch.manual_seed(0)
+    snn, _, _ = make_snn("Tiny")
+    images = torch.rand(12, 3, 6, 6)
+    labels = snn(images).argmax(1)
+    view, attack = snn.replace(gradient=ASSG()), UntilBroken(PGD(eps=16 * STEP, steps=3))
+    with streams(range(12), 1):
+        expected = minimal_eps(attack, view, images, labels, largest=16 * STEP)
+    assert len(expected.eps.unique()) > 3, "the radii tried are others for each image"
+    with streams(range(12), 1):
+        assert torch.equal(SmallestRadius(attack)(view, images, labels), expected.images)
 
 
 def test_the_judge_decides() -> None:

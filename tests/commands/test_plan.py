@@ -6,8 +6,8 @@ import pytest
 from toys import make_snn
 
 from snn_lightning import FGSM, PGD, RGA, STBP
-from snn_lightning.attacks import Square
-from snn_lightning.commands.curves import at_timesteps, leak, points
+from snn_lightning.attacks import SmallestRadius, Square
+from snn_lightning.commands.curves import at_timesteps, leak, points, resolution
 from snn_lightning.commands.settings import Settings
 from snn_lightning.commands.tasks import Tasks
 from snn_lightning.evaluation.grid import Cell, grid
@@ -47,9 +47,10 @@ def test_curves_hold_every_value_of_every_line() -> None:
         ("steps", "PGD/RGA", 5),
         *(("timesteps", label, t) for label in ("FGSM/RGA", "PGD/RGA") for t in (2.0, 4.0)),
     ]
-    # the point at the attack's own eps is the attack itself, which is computed once
-    own = tasks(Cell("PGD/RGA", PGD(steps=10), RGA()), snn).key
-    assert found[3].task.key == own
+    # along eps each line is one search, up to the largest radius
+    keys = [point.task.key for point in found[:4]]
+    assert keys[0] == keys[1] != keys[2] == keys[3]
+    assert found[3].task.cell.attack == SmallestRadius(PGD(steps=10))  # type: ignore[union-attr]
     assert found[-1].task.target.encoder.timesteps == 4  # type: ignore[attr-defined]
     assert snn.encoder.timesteps == 3  # type: ignore[attr-defined]
 
@@ -67,7 +68,11 @@ def test_along_eps_a_step_keeps_its_share() -> None:
     snn, _, _ = make_snn()
     attacks = [PGD(eps=0.1, step_size=0.02)]
     (point,) = points(snn, {"eps": [0.2]}, grid(attacks, [RGA()]), Tasks(0))
-    assert point.task.cell.attack.step_size == pytest.approx(0.04)  # type: ignore[attr-defined]
+    assert point.task.cell.attack.attack.step_size == pytest.approx(0.04)  # type: ignore
+    for radii, step in (([0.0, 8 / 255], 1), ([0.5 / 255, 0.02], 1), ([1.5 / 255], 2)):
+        assert resolution(radii) == pytest.approx(1 / 255 / step)
+    with pytest.raises(ValueError, match=r"curves.eps: radii are needed from 0 to 1/255"):
+        points(snn, {"eps": [0.0]}, grid(attacks, [RGA()]), Tasks(0))
 
 
 def test_the_leak_of_a_model() -> None:

@@ -8,26 +8,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, cross_entropy
+from known_digits import SmallNetwork, held_out, sound_snn
+from torch import Tensor
 from toys import make_snn
 
-from snn_lightning import FGSM, LIF, PGD, QCFS, RGA, SNN, STBP, Attack, Direct, Poisson, Triangle
+from snn_lightning import FGSM, PGD, QCFS, RGA, SNN, STBP, Attack, Direct, Poisson, Triangle
 from snn_lightning.attacks import L2, RFGSM, Square, UniformNoise
-from snn_lightning.data import Digits
 from snn_lightning.evaluation.camps import camps
 from snn_lightning.evaluation.counts import Column, counts
 from snn_lightning.evaluation.engine import Images, Judgement, Task
 from snn_lightning.evaluation.grid import Cell, grid
 from snn_lightning.evaluation.judge import craft, decide
 from snn_lightning.evaluation.paired import Paired
+from snn_lightning.evaluation.sets import AttackSet
 from snn_lightning.evaluation.trust import conclude, difference, network, trust_report
 from snn_lightning.evaluation.trust.audit import audit
 from snn_lightning.evaluation.trust.conclusion import DECISIVE, strength
-from snn_lightning.evaluation.trust.curves import Along, monotone
+from snn_lightning.evaluation.trust.curves import Along, monotone, no_smaller_radius
 from snn_lightning.evaluation.trust.entry import Entry, estimators
 from snn_lightning.evaluation.trust.line import best_of_set
 from snn_lightning.evaluation.trust.order import (
@@ -40,7 +39,6 @@ from snn_lightning.evaluation.trust.order import (
 from snn_lightning.evaluation.trust.probe import Sample, backward
 from snn_lightning.evaluation.trust.sense import false_sense
 from snn_lightning.gradients import BPTR, HART, PDSG, GradientEstimator
-from snn_lightning.layers import Spiking
 from snn_lightning.networks import SpikingNetwork
 from snn_lightning.seeding import seeded
 
@@ -55,6 +53,7 @@ CHECKS = [
     "monotone in eps",
     "monotone in steps",
     "monotone in restarts",
+    "no smaller radius",
     "eps = 0 changes nothing",
     "eps = 1 breaks everything",
     "zero gradient",
@@ -66,53 +65,20 @@ CHECKS = [
 ]
 
 
-class SmallNetwork(SpikingNetwork):
-    """conv-BN-neuron, pooling, linear-neuron, linear, for digits (1, 8, 8)."""
-
-    def __init__(self) -> None:
-        conv = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16))
-        flat = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(256, 64))
-        stages: list[nn.Module] = [Spiking(conv, LIF()), Spiking(flat, LIF())]
-        super().__init__(stages, nn.Linear(64, 10), 1, 8)
-
-
 @pytest.fixture(scope="module")
-def digits() -> Mapping[str, tuple[Tensor, Tensor]]:
-    """Digits (N, 1, 8, 8) in [0, 1] and their labels, 128 of them to test on."""
-    data = Digits()
-    data.setup()
-
-    def split(name: str, samples: int) -> tuple[Tensor, Tensor]:
-        images, labels = data.splits[name][np.arange(samples)]
-        return avg_pool2d(images / 255, 4), labels
-
-    return {"train": split("train", len(data.splits["train"])), "test": split("test", 128)}
-
-
-@pytest.fixture(scope="module")
-def sound(digits: Mapping[str, tuple[Tensor, Tensor]]) -> SNN:
+def sound() -> SNN:
     """An SNN that knows the digits."""
-    torch.manual_seed(0)
-    snn = SNN(Direct(4, mean=[0.3], std=[0.35]), SmallNetwork())
-    images, labels = digits["train"]
-    optimizer = torch.optim.Adam(snn.parameters(), lr=3e-3)
-    for _ in range(5):
-        for rows in torch.randperm(len(labels)).split(64):
-            loss = cross_entropy(snn(images[rows]), labels[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return snn.eval()
+    return sound_snn()
 
 
 @pytest.fixture
-def images(digits: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
-    return digits["test"][0]
+def images() -> Tensor:
+    return held_out()[0]
 
 
 @pytest.fixture
-def labels(digits: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
-    return digits["test"][1]
+def labels() -> Tensor:
+    return held_out()[1]
 
 
 ATTACKS = [FGSM(0.15), PGD(0.15, step_size=0.03), UniformNoise(0.15), Square(0.15, queries=100)]
@@ -164,6 +130,7 @@ def test_a_sound_network_stays_green(sound: SNN, images: Tensor, labels: Tensor)
     found = verdicts(lines)
     assert found.pop("white >= black") == "skipped"
     assert found.pop("nothing but gradients needed") == "skipped"
+    assert found.pop("no smaller radius") == "skipped"
     assert found.pop("strength of the set") == "warning"
     assert set(found.values()) <= {"ok", "warning"}, lines
     doubtful = [check for check, said in found.items() if said == "warning"]
@@ -522,6 +489,14 @@ def in_turn(
     return found
 
 
+def test_what_falls_within_a_smaller_radius_was_missed() -> None:
+    for missed, said in ((0, "ok"), (2, "ok"), (10, "warning"), (100, "fail")):
+        found = no_smaller_radius({"missed": missed, "n": 1000, "budget": 8 / 255, "norm": "Linf"})
+        assert found["verdict"] == said, missed
+    assert "100 images of 1000 within 8/255" in found["says"]
+    assert "lower by 10.0 % at least" in found["says"]
+
+
 def test_stbp_alone_is_warned_of() -> None:
     alone = in_turn((FGSM1, S, range(300)), (PGD10, S, range(200, 500)))
     assert false_sense(alone)["verdict"] == "warning"  # nobody else was asked
@@ -566,7 +541,12 @@ def test_a_false_sense_is_warned_of_and_no_failure() -> None:
 
 def test_the_bound_of_random_input_is_not_sharper_than_its_noise() -> None:
     assert "at most this, and probably lower" in strength(None, [])["says"]
-    assert "but for the noise floor" in strength(None, [], random=True)["says"]
+    assert "but for the noise floor" in strength(None, [], 20)["says"]
+    strong = AttackSet("x", (), strong=True)
+    assert strength(strong, [], 10)["verdict"] == "ok"
+    few = strength(strong, [], 1)
+    assert few["verdict"] == "warning"
+    assert "is of 1 draw of random input: --draws 10" in few["says"]
 
 
 def points(*broken: int, label: str = "PGD/STBP", attack: Attack = PGD10) -> list[Along]:

@@ -55,6 +55,12 @@ def fabricated() -> dict[str, Any]:
                   cell("Square", 0.2)],
         "searches": {"FGSM/STBP*": search, "PGD/STBP*": search},
         "curves": {"eps": points},
+        "minimal_eps": {
+            "largest": 4 / 255, "resolution": 1 / 255, "norm": "Linf", "n": 5,
+            "lines": ["PGD/RGA", HOSTILE], "median": 2 / 255, "median_interval": [1 / 255, None],
+            "radii": [0.0, 1 / 255, 2 / 255, 3 / 255, None], "budget": 8 / 255, "missed": 0,
+        },
+        "model": {"name": HOSTILE},
         "trust": [
             {"id": "false-sense", "check": "a sense that is false", "verdict": "fail",
              "says": "STBP says 40 %", "value": 0.2},
@@ -120,6 +126,16 @@ def test_every_number_is_there(page: str) -> None:
         assert page.count(part) == 1, part  # two cells share one search
     assert page.index("44.5 %") < page.index("<table>")  # the staircase stands above the tables
     assert page.index("STBP says 40 %") < page.index("<table>")
+
+
+def test_the_smallest_radii_are_drawn_on_both_axes(page: str) -> None:
+    assert "within 2/255 (95 %: 1/255 to more than 4/255), n = 5" in page
+    linear, log = re.findall(
+        r'<polyline points="([^"]*)" style="fill:none;stroke:var\(--s0\);stroke-width:2"', page
+    )
+    assert linear.split()[:3] == ["44.0,60.0", "145.5,60.0", "145.5,110.0"]  # 4 of 5, then 3
+    assert linear.split()[-1] == "450.0,210.0"  # one is robust to the end
+    assert log.split()[:2] == ["44.0,110.0", "247.0,110.0"]  # 2/255 is half-way from 1 to 4
 
 
 def test_names_are_escaped(page: str) -> None:

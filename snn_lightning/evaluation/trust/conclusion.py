@@ -11,6 +11,7 @@ from snn_lightning.formats import plural
 
 STRENGTH = "strength of the set"
 SENSE = "false-sense"  # of security: what STBP alone says
+DRAWS = 10  # of random input, fewer of which are no expectation (Athalye et al., ICML 2018)
 # Without one of these nothing is known of the number, whatever the others say.
 DECISIVE = (
     "audit", "eps-zero", "eps-one", "zero-gradient", "same-logits", "repeat", "one-by-one",
@@ -25,27 +26,31 @@ class Conclusion(NamedTuple):
     says: str
 
 
-def strength(declared: AttackSet | None, missing: Sequence[str], random: bool = False) -> Line:
+def strength(declared: AttackSet | None, missing: Sequence[str], draws: int | None = None) -> Line:
     """Whether the set is known to be hard to beat.
 
     Args:
         declared: the set; None: attacks of the caller's own.
         missing: members of a set that is, which this one lacks.
-        random: the input is random, so that a judgement is one of a draw.
+        draws: forward passes over which random input is attacked; None: the input is not random.
     """
     name = None if declared is None else declared.name
-    if declared is not None and declared.strong:
+    strong = declared is not None and declared.strong
+    if strong and (draws is None or draws >= DRAWS):
         return line(STRENGTH, "ok", f"{name} is a declared set that is known to be hard to beat.")
-    lacks = f"; it lacks {', '.join(missing[:4])}" if missing else ""
-    more = f" and {plural(len(missing) - 4, 'other')}" if len(missing) > 4 else ""
+    if strong:
+        known = (
+            f"{name} is known to be hard to beat, but not where each of its gradients is of "
+            f"{plural(draws or 0, 'draw')} of random input: --draws {DRAWS} sees more"
+        )
+    else:
+        lacks = f"; it lacks {', '.join(missing[:4])}" if missing else ""
+        more = f" and {plural(len(missing) - 4, 'other')}" if len(missing) > 4 else ""
+        known = f"{name or 'A set of your own'} is not known to be hard to beat{lacks}{more}"
     bound = "at most this, and probably lower"
-    if random:
+    if draws is not None:  # judged again, an image may change its class
         bound = "probably lower, and at most this but for the noise floor of its random input"
-    says = (
-        f"{name or 'A set of your own'} is not known to be hard to beat{lacks}{more}: the robust "
-        f"accuracy is {bound}."
-    )
-    return line(STRENGTH, "warning", says, list(missing))
+    return line(STRENGTH, "warning", f"{known}: the robust accuracy is {bound}.", list(missing))
 
 
 def conclude(checks: Sequence[Mapping[str, Any]]) -> Conclusion:

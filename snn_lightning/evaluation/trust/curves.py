@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from snn_lightning.attacks import FGSM, RFGSM
+from snn_lightning.evaluation.paired import Paired
 from snn_lightning.evaluation.trust.entry import Entry
-from snn_lightning.evaluation.trust.line import Line, Verdict, contradiction, line, worst
-from snn_lightning.formats import percent, pixels
+from snn_lightning.evaluation.trust.line import (
+    Line,
+    Verdict,
+    beyond,
+    contradiction,
+    line,
+    worst,
+)
+from snn_lightning.formats import percent, pixels, plural
 
 ONE_STEP = (FGSM, RFGSM)
 
@@ -49,6 +57,24 @@ def monotone(name: str, points: Sequence[Along]) -> Line:
         f"{percent(after.entry.broken)} at {_x(name, after.x)}: the search gets lost on the way."
     )
     return line(check, worst(fall.verdict for fall in falls), says, value)
+
+
+def no_smaller_radius(found: Mapping[str, Any] | None) -> Line:
+    """A search for the smallest radius must not break within the budget what the attacks left."""
+    check = "no smaller radius"
+    if not found:
+        return line(check, "skipped", "No image was searched for its smallest radius: curves.eps.")
+    missed, n, budget = found["missed"], found["n"], f"{found['budget']:.4g}"
+    if found["norm"] == "Linf":
+        budget = pixels(found["budget"])
+    verdict = beyond(Paired(missed, 0, n).interval()[0])
+    says = (
+        f"The search for the smallest radius breaks {plural(missed, 'image')} of {n} within "
+        f"{budget} that no attack of the set broke"
+    )
+    if verdict != "ok":
+        says += f": the robust accuracy is lower by {percent((missed, n))} at least"
+    return line(check, verdict, says + ".", {"missed": missed, "n": n})
 
 
 class _Fall(NamedTuple):

@@ -28,6 +28,7 @@ IDS = {
     "monotone in eps": "monotone-eps",
     "monotone in steps": "monotone-steps",
     "monotone in restarts": "monotone-restarts",
+    "no smaller radius": "minimal-eps",
     "eps = 0 changes nothing": "eps-zero",
     "eps = 1 breaks everything": "eps-one",
     "zero gradient": "zero-gradient",

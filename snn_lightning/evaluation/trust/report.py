@@ -12,7 +12,7 @@ from snn_lightning.evaluation.sets import AttackSet, missing
 from snn_lightning.evaluation.trust import network, order, probe
 from snn_lightning.evaluation.trust.audit import audit
 from snn_lightning.evaluation.trust.conclusion import strength
-from snn_lightning.evaluation.trust.curves import Along, monotone
+from snn_lightning.evaluation.trust.curves import Along, monotone, no_smaller_radius
 from snn_lightning.evaluation.trust.entry import Entry, Row, estimators, plain_stbp
 from snn_lightning.evaluation.trust.line import Line, line
 from snn_lightning.evaluation.trust.sense import false_sense
@@ -34,6 +34,7 @@ def trust_report(
     draws: int = 1,
     seed: int = 0,
     camps: Sequence[Entry] | None = None,
+    minimal: Row | None = None,
 ) -> list[Line]:
     """Every check, the loudest first. The model is left as it was.
 
@@ -51,6 +52,7 @@ def trust_report(
         seed: of all randomness.
         camps: STBP and the other estimators, each asked about all images (`evaluation.camps`);
             None: the cells that were.
+        minimal: the smallest radii, as in results.json.
     """
     along, cells = along or {}, [entry.cell for entry in found]
     possible = [entry for entry in found if entry.possible and entry.judged == found[0].judged]
@@ -61,13 +63,14 @@ def trust_report(
         problems, of_network = _network(sample, along.get("eps", []), cells, sound)
     return [
         false_sense(sound if camps is None else camps, worst_case),
-        strength(declared, missing(cells), sample.random),
+        strength(declared, missing(cells), draws if sample.random else None),
         order.more_steps(sound),
         order.white_over_black(sound),
         order.square_below_white(sound),
         order.gradient_free_after_white(found),
         order.noise_below_attack(sound),
         *(monotone(name, along.get(name, [])) for name in ("eps", "steps", "restarts")),
+        no_smaller_radius(minimal),
         *of_network,
         audit(found, worst_case, along, problems),
     ]

@@ -12,11 +12,13 @@ from typing import Any
 from snn_lightning.files import write_text
 from snn_lightning.formats import common, interval, percent, readable, threat
 from snn_lightning.reporting.page.chart import chart
+from snn_lightning.reporting.page.falls import attacks, minimal, stairs
 from snn_lightning.reporting.pictures import AXES
 
 ICONS = {"ok": "✓ ok", "warning": "! warning", "fail": "✗ fail", "skipped": "– skipped"}
 SEVERITY = ("fail", "warning", "ok", "skipped")
 LOUDEST = "false-sense"  # the id of the check that stands beside the number
+SHOUTED = "FALSE SENSE OF SECURITY: "
 
 
 def write_page(folder: Path, results: Mapping[str, Any]) -> Path:
@@ -26,7 +28,9 @@ def write_page(folder: Path, results: Mapping[str, Any]) -> Path:
     """
     sections = [
         _headline(results),
-        _stairs(results),
+        stairs(results),
+        attacks(results),
+        minimal(results.get("minimal_eps")),
         _grid([cell for cell in results.get("cells") or [] if cell["asr"] is not None]),
         _searches(results.get("searches") or {}),
         _curves(results.get("curves") or {}),
@@ -36,6 +40,8 @@ def write_page(folder: Path, results: Mapping[str, Any]) -> Path:
     ]
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+        "style-src 'unsafe-inline'; img-src data:\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>How secure is it?</title><style>{style()}</style></head>\n<body>"
         f"{''.join(sections)}</body></html>\n"
@@ -77,40 +83,15 @@ def _headline(results: Mapping[str, Any]) -> str:
         )
     loud = "".join(
         f'<p class="loud {line["verdict"]}"><b>{escape(line["check"].capitalize())}:</b> '
-        f"{escape(line['says'])}</p>"
+        f"{escape(line['says'].removeprefix(SHOUTED))}</p>"
         for line in trust
         if line["id"] == LOUDEST and line["verdict"] != "skipped"
     )
-    checkpoint = (results.get("config") or {}).get("checkpoint")
-    model = f'<p class="note">{escape(str(checkpoint))}</p>' if checkpoint else ""
+    name = (results.get("model") or {}).get("name")
+    model = escape(str(name)) if name else "it"
     return (
-        f'<header><h1>How secure is it?</h1>{model}<div class="numbers">{"".join(cards)}</div>'
+        f'<header><h1>How secure is {model}?</h1><div class="numbers">{"".join(cards)}</div>'
         f"{loud}</header><main>"
-    )
-
-
-def _stairs(results: Mapping[str, Any]) -> str:
-    """The robust accuracy as it falls, attack after attack."""
-    worst, clean = results.get("worst_case") or {}, results.get("clean") or {}
-    steps = worst.get("steps") or []
-    if not steps:
-        return ""
-    rows = [("clean", clean.get("acc"), "")] if clean else []
-    for step in steps:
-        rows.append((readable(step["label"]), step["robust_acc"], f"broke {step['broke']}"))
-    items = "".join(
-        f'<li><span class="name">{escape(name)}</span><span class="bar" style="--w:'
-        f'{100 * (share or 0):.2f}%"></span><span class="value">{percent(share)}</span>'
-        f'<span class="soft">{broke}</span></li>'
-        for name, share, broke in rows
-    )
-    declared = results.get("set")
-    name = f"the set {escape(declared['name'])}" if declared else "attacks chosen for this run"
-    return (
-        f"<section><h2>Robust accuracy after each attack</h2><p class=note>One attack after the "
-        f"other ({name}), on the images that are classified correctly and that no attack before "
-        f'has broken. What is left at the end is the worst case.</p><ol class="stairs">{items}'
-        "</ol></section>"
     )
 
 
