@@ -13,9 +13,12 @@ from importlib.util import find_spec
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-if ("-m", "snn_lightning") in pairwise(sys.orig_argv) or (
-    "".join(sys.orig_argv[1:2]).endswith("snn-lightning")
-):  # Ctrl-C while the program imports
+# Ctrl-C while the program imports, or a process that it has launched
+_MODULES = {("-m", "snn_lightning"), ("-m", "snn_lightning.__main__")}
+if (
+    not _MODULES.isdisjoint(pairwise(sys.orig_argv))
+    or "".join(sys.orig_argv[1:2]).endswith("snn-lightning")
+) and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 if TYPE_CHECKING:

@@ -180,6 +180,13 @@ def checked_name(name: str) -> str:
     return name
 
 
+def checked_folder(path: str) -> str:
+    """The folder of all runs, with `~` spelt out, if it can be one; else a ValueError."""
+    if not path.strip() or not path.isprintable():
+        raise ValueError(f"--runs_dir {path!r} is no folder: give one, such as runs")
+    return os.path.expanduser(path)
+
+
 def keep_own_files(checkpoint: dict[str, Any], path: str) -> None:
     """Drop the state of each ModelCheckpoint that names files elsewhere than beside `path`.
 

@@ -15,15 +15,17 @@ from snn_lightning.seeding import seeded
 from snn_lightning.snn import SNN
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+LARGEST = 1e18  # of a weight or a loss: the square of a larger one is infinite in float32
 
 
 def require_finite(tensors: Mapping[str, Any], advice: str) -> None:
-    """Raise FloatingPointError where a tensor has a NaN or infinite value."""
+    """Raise FloatingPointError where a tensor has a NaN, an infinite value, or as good as that."""
     for name, x in tensors.items():
-        if isinstance(x, Tensor) and x.is_floating_point() and not torch.isfinite(x).all():
-            bad = int((~torch.isfinite(x)).sum())
+        if isinstance(x, Tensor) and x.is_floating_point() and not (x.abs() < LARGEST).all():
+            bad = int((~(x.abs() < LARGEST)).sum())
+            what = "NaN or infinite" if not torch.isfinite(x).all() else f"beyond {LARGEST:g}"
             raise FloatingPointError(
-                f"weights are NaN or infinite ({bad} of {x.numel()} in {name}): {advice}"
+                f"weights are {what} ({bad} of {x.numel()} in {name}): {advice}"
             )
 
 

@@ -15,8 +15,8 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from snn_lightning.checkpoints import keep_own_files, load_checkpoint, say_trusted
-from snn_lightning.checks import require_finite, require_fit, require_supported
+from snn_lightning.checkpoints import keep_own_files, load_checkpoint, say_trusted, stored
+from snn_lightning.checks import LARGEST, require_finite, require_fit, require_supported
 from snn_lightning.encoders import Encoder
 from snn_lightning.gradients import GradientEstimator
 from snn_lightning.naming import checked, require_classes
@@ -37,6 +37,7 @@ except ImportError:  # without it there is no command line
     LRSchedulerCallable = Callable[[Optimizer], LRScheduler]  # type: ignore[misc, assignment]
 
 Batch = tuple[Tensor, Tensor]
+LOGGED = ("train/loss", "train/loss_step", "train/acc", "val/loss", "val/acc", "val/n", "lr")
 INSTANTIATOR = (
     "lightning.pytorch.cli.instantiate_module"  # what Lightning notes of the command line
 )
@@ -154,6 +155,7 @@ class SNNClassifier(L.LightningModule):
         if not weights_only:
             raise ValueError("a checkpoint is always read as plain data: leave out weights_only")
         checkpoint = load_checkpoint(path)
+        stored(checkpoint, path)  # a config that cannot be read: something has changed the file
         settings = checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_KEY) or {}
         if not isinstance(settings, dict):
             raise ValueError(f"{path!r} holds no settings of a model: they are no dict")
@@ -216,7 +218,7 @@ class SNNClassifier(L.LightningModule):
         key = (torch.initial_seed(), self.seed, epoch, self.global_batch(batch_idx))
         with seeded(*key, TRAIN):
             loss, logits = self.objective(self._trained[0], images, labels, key)
-        if not torch.isfinite(loss):
+        if not loss.abs() < LARGEST:  # nor is NaN
             raise FloatingPointError(
                 f"the loss is {loss.item()} at step {self.global_step}: {CALMER}"
             )
@@ -260,6 +262,12 @@ class SNNClassifier(L.LightningModule):
             return optimizer
         scheduler = self.lr_scheduler(optimizer)
         if isinstance(scheduler, CosineLR):
-            scheduler.total_steps = max(1, int(self.trainer.estimated_stepping_batches))
+            steps = self.trainer.estimated_stepping_batches
+            if steps == math.inf:
+                raise ValueError(
+                    "CosineLR falls to 0 over the run, which has no end: set max_epochs"
+                )
+            scheduler.total_steps = max(1, int(steps))
             return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
-        return [optimizer], [{"scheduler": scheduler, "monitor": "val/loss"}]
+        monitor = getattr(scheduler, "monitor", "val/loss")  # ReduceLROnPlateau's own
+        return [optimizer], [{"scheduler": scheduler, "monitor": monitor}]

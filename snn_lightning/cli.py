@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -27,6 +28,7 @@ from snn_lightning.callbacks import (
     AttackEvaluation,
     FiringRates,
     Guards,
+    Interruption,
     LastCheckpoint,
     RobustCheckpoint,
     RunReport,
@@ -34,18 +36,20 @@ from snn_lightning.callbacks import (
     Tracking,
     WholeCheckpoints,
 )
+from snn_lightning.callbacks.monitor import require_monitored
 from snn_lightning.callbacks.save_config import SaveConfig
-from snn_lightning.checkpoints import checked_name, load_checkpoint, taken_from
+from snn_lightning.checkpoints import checked_folder, checked_name, load_checkpoint, taken_from
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.configurations import by_name
 from snn_lightning.loggers import CSVLogger, WandbLogger, WandbOptions
 from snn_lightning.errors import explained
 from snn_lightning.layout import CommandParser
 from snn_lightning.naming import MACHINE, require_classes
-from snn_lightning.signals import Signals
+from snn_lightning.signals import Signals, Stop
 from snn_lightning.commands import COMMANDS
 from snn_lightning.evaluation.identity import digest, tensors_digest
 from snn_lightning.evaluation.sets import DEFAULT
+from snn_lightning.commands.processes import end_all
 from snn_lightning.commands.trainer import Trainer as AttackingTrainer
 
 
@@ -116,6 +120,7 @@ class CLI(LightningCLI):
             configs = [path for path in subconfig.config or [] if path is not None]
             subconfig.name = Path(str(configs[0])).stem if configs else "run"
         checked_name(subconfig.name)
+        subconfig.runs_dir = checked_folder(subconfig.runs_dir)
 
     def _from_checkpoint(self, arguments: list[str]) -> str | None:
         """The config in the checkpoint of `--ckpt_path` or `--weights`, as YAML.
@@ -147,6 +152,11 @@ class CLI(LightningCLI):
         if config["logger"] in (None, True) and not config["fast_dev_run"]:
             kwargs["logger"] = self._loggers()
         trainer = super().instantiate_trainer(**kwargs)
+        if self.subcommand == "fit" and not trainer.loggers:
+            raise ValueError(
+                "trainer.logger: a run keeps its checkpoints and its results in the folder of its "
+                "logger: leave it out (WANDB_MODE=disabled does without W&B)"
+            )
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # no plugin was asked for
             trainer.strategy.checkpoint_io = WholeCheckpoints()
         return trainer
@@ -209,12 +219,18 @@ class CLI(LightningCLI):
         return digest(settings["model"], settings["data"], chosen, trainer, weights)
 
     def _run_subcommand(self, subcommand: str) -> None:
+        assert isinstance(self.trainer, AttackingTrainer)
+        files = [logger for logger in self.trainer.loggers if isinstance(logger, CSVLogger)]
         failed = True
         try:
+            for file in files:
+                file.hold()
             super()._run_subcommand(subcommand)
             failed = False
         finally:
-            files = [logger for logger in self.trainer.loggers if isinstance(logger, CSVLogger)]
+            if failed:
+                fabric = self.trainer.fabric
+                end_all(self.trainer, *([fabric.strategy.launcher] if fabric else ()))
             nothing = failed and any(logger.is_empty() for logger in files)
             if not failed or (self.subcommand == "attack" and not nothing):  # a gate may fail it
                 self._keep_files()
@@ -223,6 +239,8 @@ class CLI(LightningCLI):
                     logger.close(quiet=nothing)
             if nothing:
                 files[0].discard()
+            for file in files:
+                file.release()
 
     def _keep_files(self) -> None:
         """Checkpoints and report, as artifacts of the W&B run."""
@@ -239,6 +257,9 @@ class CLI(LightningCLI):
         code = self.trainer.attack(model, trust_checkpoint=trusted, **kwargs)
         if code:
             raise SystemExit(code)
+
+    def before_fit(self) -> None:
+        require_monitored(self.trainer, self.model)
 
     def fit(self, model: SNNClassifier, ckpt_path: str | None = None, **kwargs: Any) -> None:
         if ckpt_path is not None and Path(ckpt_path).is_file():
@@ -287,17 +308,19 @@ def _repeated(arguments: list[str], name: str) -> list[str]:
 
 def main(args: ArgsType = None) -> None:
     """Run the command line; a mistake ends in one line and a non-zero exit code."""
-    last = LastCheckpoint()
-    with Signals(lambda: last.training) as signals:
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a table must not fail in an ASCII terminal
+        sys.stdout.reconfigure(errors="replace")
+    stop = Stop()
+    with Signals(stop):
         try:
-            _run(args, last)
+            _run(args, stop)
         except SIGTERMException:
-            raise SystemExit(signals.exit_code) from None
-    if signals.exit_code is not None:
-        raise SystemExit(signals.exit_code)
+            raise SystemExit(stop.exit_code) from None
+    if stop.exit_code is not None:
+        raise SystemExit(stop.exit_code)
 
 
-def _run(args: ArgsType, last: LastCheckpoint) -> None:
+def _run(args: ArgsType, stop: Stop) -> None:
     keep_freed_memory()
     for library in ("lightning.pytorch", "lightning.fabric"):  # their warnings stay
         logging.getLogger(library).setLevel(logging.WARNING)
@@ -322,7 +345,13 @@ def _run(args: ArgsType, last: LastCheckpoint) -> None:
             trainer_defaults={
                 "use_distributed_sampler": False,
                 "inference_mode": False,
-                "callbacks": [RunReport(), last, Guards(), RobustCheckpoint()],
+                "callbacks": [
+                    RunReport(),
+                    Interruption(stop),
+                    LastCheckpoint(),
+                    Guards(),
+                    RobustCheckpoint(),
+                ],
             },
             save_config_kwargs={"save_to_log_dir": False},  # save_config writes it, whole
             seed_everything_default=42,

@@ -23,7 +23,7 @@ from snn_lightning.dialect import MODE, read
 
 # what a mistake of the user's raises; anything else is named with its type
 EXPECTED = (
-    ArithmeticError,
+    FloatingPointError,
     MisconfigurationException,
     OSError,
     RuntimeError,
@@ -94,6 +94,8 @@ def explained(problem: Exception) -> str:
     if missing := re.search(r"\(monitor='(.*?)'\)` could not find .* metrics: \[(.*?)\]", text):
         known = re.findall(r"'(.*?)'", missing[2])
         text = f"nothing is logged as {missing[1]!r}{_nearest(missing[1], known, listed=True)}"
+    if "embedded null" in text:
+        text = "a path has a NUL character in it, which no file system takes"
     if not isinstance(problem, EXPECTED) or not text.strip():
         text = f"{type(problem).__name__}: {text}"
     return one_line(text)

@@ -106,6 +106,27 @@ def locked(folder: str | Path) -> Iterator[None]:
         yield
 
 
+def held(folder: Path) -> int | None:
+    """Take a folder for this process, until the number that is returned is closed, or it ends.
+
+    None: the file system cannot lock. Raises RuntimeError where another process has taken it.
+    """
+    if fcntl is None:
+        return None
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(number)
+        raise RuntimeError(
+            f"another process is writing into {folder}: wait for it, or give another --name"
+        ) from None
+    except OSError:
+        os.close(number)
+        return None
+    return number
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
     with whole(path, "w") as file:

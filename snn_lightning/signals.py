@@ -1,33 +1,58 @@
-"""How a command ends before its time: SIGTERM exits with 143, Ctrl-C with 130."""
+"""How a command ends before its time: SIGTERM exits with 143, Ctrl-C 130, a hang-up 129."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType, TracebackType
+
+ENDING = ("SIGTERM", "SIGINT", "SIGHUP")  # Windows has no SIGHUP
+OUTPUTS = (1, 2)
+
+
+@dataclass
+class Stop:
+    """What the signal handlers of a process and its training loop tell each other.
+
+    Args:
+        training: whether the training loop runs, which then ends by itself and saves.
+        received: the first signal that this process has received; 0: none.
+        agreed: the signal for which all processes of the run end training; 0: none.
+    """
+
+    training: bool = False
+    received: int = 0
+    agreed: int = 0
+
+    @property
+    def exit_code(self) -> int | None:
+        number = self.received or self.agreed
+        return 128 + number if number else None
 
 
 class Signals:
-    """Ends the program where a signal arrives; training on one process, after the batch in flight.
+    """Ends the program where a signal arrives; training after the batch in flight.
 
-    Lightning's loops then raise SIGTERMException, and what was trained is saved. Ctrl-C takes the
-    same way, for inside a batch the weights may be half stepped; pressed again it ends at once.
-
-    Args:
-        training: whether Lightning's training loop runs, which ends by itself.
+    Inside a batch the weights may be half stepped, so that training is only told, by `stop`. Ctrl-C
+    pressed again ends at once. A signal that was ignored before (nohup, a script's background)
+    stays ignored.
     """
 
-    def __init__(self, training: Callable[[], bool]) -> None:
-        self.training = training
-        self.received: int | None = None  # the first
+    def __init__(self, stop: Stop) -> None:
+        self.stop = stop
         self.before: dict[int, object] = {}
+        self.terminals: list[int] = []
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
-            handlers = {signal.SIGTERM: self._terminate, signal.SIGINT: self._interrupt}
-            self.before = {number: signal.signal(number, do) for number, do in handlers.items()}
+            self.terminals = [number for number in OUTPUTS if os.isatty(number)]
+            for number in (getattr(signal, name) for name in ENDING if hasattr(signal, name)):
+                if (handler := signal.getsignal(number)) != signal.SIG_IGN:
+                    self.before[number] = handler
+                    signal.signal(number, self._end)
         return self
 
     def __exit__(
@@ -36,18 +61,19 @@ class Signals:
         for number, handler in self.before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    @property
-    def exit_code(self) -> int | None:
-        return None if self.received is None else 128 + self.received
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        again, self.stop.received = self.stop.received > 0, self.stop.received or number
+        if number == getattr(signal, "SIGHUP", None):
+            self._let_go_of_terminals()
+        if not self.stop.training or (again and number == signal.SIGINT):
+            raise SystemExit(self.stop.exit_code)
+        if number == signal.SIGINT and sys.stderr and os.environ.get("LOCAL_RANK", "0") == "0":
+            # past Python's buffers, which may be in use where the handler interrupts
+            os.write(2, b"stopping after this batch; Ctrl-C again stops at once\n")
 
-    def _terminate(self, number: int, frame: FrameType | None) -> None:
-        self.received = self.received or number
-        if not self.training():  # else Lightning's handler, which has called this one, has noted it
-            raise SystemExit(self.exit_code)
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        again, self.received = self.received is not None, self.received or number
-        if again or not self.training():
-            raise SystemExit(self.exit_code)
-        print("stopping after this batch; Ctrl-C again stops at once", file=sys.stderr)
-        signal.raise_signal(signal.SIGTERM)
+    def _let_go_of_terminals(self) -> None:
+        """The terminal is gone: what would still be printed there would fail, and so the save."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for number in self.terminals:
+            os.dup2(nowhere, number)
+        os.close(nowhere)

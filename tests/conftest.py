@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from program import keep_parser
 
 torch.set_num_threads(1)
 
@@ -13,6 +15,13 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def one_parser() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        keep_parser(patch)
+        yield
 
 
 @pytest.fixture

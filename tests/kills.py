@@ -1,6 +1,7 @@
 """kill -9 at random moments, then the same again: `python tests/kills.py --fit 20 --attack 10`.
 
-Everything is imported once; each run is a fork of it that never ran before. Prints a row a kill and
+Everything is imported once; each run is a fork of it that never ran before. It is killed a random
+while after it has done a random part of its work, which its files show. Prints a row a kill and
 exits with 1 if one is unequal to the run that was left alone, or leaves something behind.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 import itertools
 import os
 import random
@@ -50,13 +52,32 @@ class Harness:
         self.random = random.Random(seed)
         self.bad = 0
 
-    def fork(
-        self, work: Callable[[], None], temporary: Path, sign: Path | None = None,
-        delay: float | None = None,
-    ) -> float:  # fmt: skip
-        """Do the work in a process of its own, killed `delay` seconds after `sign` is there.
+    def killed(
+        self, work: Callable[[], None], temporary: Path, done: Callable[[], int], all_of_it: int,
+        seconds: float,
+    ) -> str:  # fmt: skip
+        """Do the work in a process of its own, killed amid it; returns where.
 
-        Returns the seconds from the sign, or the start, to its end.
+        Args:
+            work: that lasts `seconds`, and so long in all.
+            temporary: the folder for temporary files.
+            done: how much is done, in the end `all_of_it`.
+            all_of_it: at least 2.
+            seconds: from the first of it to the last.
+        """
+        part = self.random.randrange(1, all_of_it)
+        delay = self.random.random() * seconds / all_of_it
+        if self.fork(work, temporary, lambda: done() >= part, delay) is None:
+            return "not killed: it had ended"
+        return f"after {done()} of {all_of_it}"
+
+    def fork(
+        self, work: Callable[[], None], temporary: Path, sign: Callable[[], bool] = lambda: True,
+        delay: float | None = None,
+    ) -> float | None:  # fmt: skip
+        """Do the work in a process of its own, killed `delay` seconds after `sign` is true.
+
+        Returns the seconds from the sign to its end; None: it had ended before.
         """
         child = os.fork()
         if child == 0:
@@ -72,11 +93,12 @@ class Harness:
                 os._exit(1)
             os._exit(0)
         ended = 0
-        while sign is not None and not sign.exists() and not ended:
+        while not sign() and not ended:
             ended, status = os.waitpid(child, os.WNOHANG)
             time.sleep(0.001)
         began = time.monotonic()
-        while delay is not None and time.monotonic() < began + delay:
+        while delay is not None and not ended and time.monotonic() < began + delay:
+            ended, status = os.waitpid(child, os.WNOHANG)
             time.sleep(0.001)
         if not ended:
             if delay is not None:
@@ -85,14 +107,13 @@ class Harness:
         code = os.waitstatus_to_exitcode(status)
         if code not in (0, -9):
             sys.exit(f"a run failed with {code}:\n" + Path("log.txt").read_text()[-3000:])
-        return time.monotonic() - began
+        return None if delay is not None and code == 0 else time.monotonic() - began
 
-    def row(self, what: str, delay: float, *facts: str, folder: Path, differs: list[str]) -> None:
+    def row(self, what: str, *facts: str, folder: Path, differs: list[str]) -> None:
         litter = [str(path) for path in folder.rglob(".*.partial")]
         self.bad += bool(differs or litter)
         equal = f"UNEQUAL: {', '.join(differs)}" if differs else "equal"
-        print(f"{what:8} {delay:7.3f} s  {'  '.join(facts)}  {equal}  "
-              f"{len(litter)} partial files", flush=True)  # fmt: skip
+        print(f"{what:8} {'  '.join(facts)}  {equal}  {len(litter)} partial files", flush=True)
 
 
 def contents(folder: Path, *without: str) -> dict[str, bytes]:
@@ -118,23 +139,36 @@ def same(one: object, two: object) -> bool:
     return one == two
 
 
+def logged(run: str) -> int:
+    """Rows of the log of a run."""
+    log = Path("runs", run, "version_0/steps.csv")
+    return log.read_text().count("\n") if log.is_file() else 0
+
+
+def rows(log: Path) -> list[dict[str, str]]:
+    """All of a log but the time that was taken."""
+    with log.open(newline="") as file:
+        return [{**row, "seconds": ""} for row in csv.DictReader(file)]
+
+
 def fits(harness: Harness, kills: int, temporaries: list[Path]) -> None:
     duration = {}
     for name, options in INPUTS.items():
         duration[name] = harness.fork(
             lambda name=name, options=options: main([*FIT, *options, "--name", name]),  # type: ignore[misc]
             temporaries[0],
-            Path("runs", name, "version_0"),
+            lambda name=name: logged(name) > 0,  # type: ignore[misc]
         )
     for kill in range(kills):
         name = list(INPUTS)[kill % 2]
         temporary = temporaries[kill // 2 % len(temporaries)]
         run = f"fit-{kill}"
         start = [*FIT, *INPUTS[name], "--name", run]
-        delay = duration[name] * harness.random.random()
-        sign = Path("runs", run, "version_0")
-        harness.fork(lambda start=start: main(start), temporary, sign, delay)  # type: ignore[misc]
-        last = sign / "checkpoints/last.ckpt"
+        where = harness.killed(
+            lambda start=start: main(start), temporary,  # type: ignore[misc]
+            lambda run=run: logged(run), logged(name), duration[name] or 0.0,  # type: ignore[misc]
+        )  # fmt: skip
+        last = Path("runs", run, "version_0/checkpoints/last.ckpt")
         found = last.is_file()
         epoch = torch.load(last, weights_only=True)["epoch"] if found else "-"
         again = ["fit", "--ckpt_path", str(last)] if found else start
@@ -149,12 +183,12 @@ def fits(harness: Harness, kills: int, temporaries: list[Path]) -> None:
             for key in ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers"):
                 if not same(ours[key], whole[key]):
                     differs.append(f"{file}.ckpt {key}")
-        log, other = (newest / "metrics.csv", Path("runs", name, "version_0/metrics.csv"))
-        if log.read_text() != other.read_text():
-            differs.append("metrics.csv")
+        for file in ("steps.csv", "metrics.csv"):
+            if rows(newest / file) != rows(Path("runs", name, "version_0", file)):
+                differs.append(file)
         state = f"resumed after epoch {epoch}" if found else "begun again, nothing was saved"
-        facts = [f"{name:7}", f"TMPDIR {temporary.parent}", state]
-        harness.row("fit", delay, *facts, folder=Path("runs", run), differs=differs)
+        facts = [f"{name:7}", f"TMPDIR {temporary.parent}", f"{where} rows", state]
+        harness.row("fit", *facts, folder=Path("runs", run), differs=differs)
 
 
 def attacks(harness: Harness, kills: int, temporaries: list[Path]) -> None:
@@ -166,16 +200,22 @@ def attacks(harness: Harness, kills: int, temporaries: list[Path]) -> None:
     def into(folder: Path) -> Callable[[], None]:
         return lambda: main([*attack, "--runs_dir", str(folder)])
 
-    duration = harness.fork(into(Path("whole")), temporaries[0], Path("whole"))
-    without = ("wandb", "timing.json", "metrics.csv", "config.yaml", "attack-shards")
+    def batches(folder: Path) -> int:
+        return len(list(folder.glob("*/attack-shards/*/*.json")))
+
+    duration = harness.fork(into(Path("whole")), temporaries[0], lambda: batches(Path("whole")) > 0)
+    all_of_it = batches(Path("whole"))
+    without = ("wandb", "timing.json", "metrics.csv", "steps.csv", "config.yaml", "attack-shards")
     expected = contents(Path("whole"), *without)
     for kill in range(kills):
-        folder, delay = Path(f"attack-{kill}"), duration * harness.random.random()
-        harness.fork(into(folder), temporaries[kill % len(temporaries)], folder, delay)
-        done = len(list(folder.rglob("attack-shards/*/*.json")))
+        folder = Path(f"attack-{kill}")
+        where = harness.killed(
+            into(folder), temporaries[kill % len(temporaries)],
+            lambda folder=folder: batches(folder), all_of_it, duration or 0.0,  # type: ignore[misc]
+        )  # fmt: skip
         harness.fork(into(folder), temporaries[kill % len(temporaries)])
         differs = differences(expected, contents(folder, *without))
-        harness.row("attack", delay, f"{done} batches done", folder=folder, differs=differs)
+        harness.row("attack", f"{where} batches", folder=folder, differs=differs)
 
 
 def caches(harness: Harness, kills: int, temporaries: list[Path]) -> None:
@@ -189,15 +229,27 @@ def caches(harness: Harness, kills: int, temporaries: list[Path]) -> None:
     def into(folder: Path) -> Callable[[], None]:
         return ImageFolder("images", image_size=64, cache_dir=str(folder)).prepare_data
 
-    duration = harness.fork(into(Path("whole-cache")), temporaries[0])
-    expected = contents(Path("whole-cache"))
+    def written(folder: Path) -> int:
+        """KiB of the file, whole or not."""
+        try:
+            return sum(path.stat().st_size for path in folder.iterdir()) >> 10
+        except FileNotFoundError:  # not begun, or just renamed
+            return 0
+
+    whole = Path("whole-cache")
+    duration = harness.fork(into(whole), temporaries[0], lambda: written(whole) > 0)
+    expected, all_of_it = contents(whole), written(whole)
     for kill in range(kills):
-        folder, delay = Path(f"cache-{kill}"), duration * harness.random.random()
-        harness.fork(into(folder), temporaries[0], delay=delay)
+        folder = Path(f"cache-{kill}")
+        where = harness.killed(
+            into(folder), temporaries[0],
+            lambda folder=folder: written(folder), all_of_it, duration or 0.0,  # type: ignore[misc]
+        )  # fmt: skip
         left = sorted(path.suffix for path in folder.iterdir()) if folder.is_dir() else []
         harness.fork(into(folder), temporaries[0])
         differs = differences(expected, contents(folder))
-        harness.row("cache", delay, f"left by the kill: {left}", folder=folder, differs=differs)
+        facts = [f"{where} KiB", f"left by the kill: {left}"]
+        harness.row("cache", *facts, folder=folder, differs=differs)
 
 
 if __name__ == "__main__":

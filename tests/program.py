@@ -13,7 +13,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -36,6 +36,27 @@ UNWATCHED = [  # of the test that ends a fit
 ]  # fmt: skip
 
 
+PARSER: dict[str, Any] = {}  # what building it has set
+
+
+def keep_parser(patch: pytest.MonkeyPatch) -> None:
+    """Let the command line build its parser, which takes seconds, once, and before any fork."""
+    from snn_lightning.cli import CLI, main
+
+    build = CLI.setup_parser
+
+    def setup_parser(self: CLI, *arguments: Any) -> None:
+        if not PARSER:
+            before = set(vars(self))
+            build(self, *arguments)
+            PARSER.update({key: vars(self)[key] for key in set(vars(self)) - before})
+        vars(self).update(PARSER)
+
+    patch.setattr(CLI, "setup_parser", setup_parser)
+    with pytest.raises(SystemExit):
+        main([])
+
+
 def command(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "snn_lightning", *arguments],
@@ -45,7 +66,7 @@ def command(*arguments: str, folder: Path | None = None) -> subprocess.Completed
 
 
 def forked(
-    *arguments: str, folder: Path, limit: float = 60.0, before: Callable[[], object] | None = None
+    *arguments: str, folder: Path, limit: float = 170.0, before: Callable[[], object] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """The program in a fork of this process: a process of its own, without the seconds of imports.
 

@@ -16,7 +16,8 @@ import pytest
 import torch
 from program import QUICK, ROOT, UNWATCHED, command, last_error
 
-from snn_lightning.callbacks import RunReport
+from snn_lightning.callbacks import AttackEvaluation, FiringRates, RunReport, ShuffleTest
+from snn_lightning.classifier import SNNClassifier
 from snn_lightning.cli import main
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -48,6 +49,11 @@ def test_a_run_leaves_everything_it_promises(trained: tuple[Path, str]) -> None:
     assert results["hardware"]["cpu"]
     header = (folder / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {"guard/divergence", "guard/gradient_masking"} <= set(header)
+    snn = SNNClassifier.load_from_checkpoint(folder / "checkpoints/best.ckpt").snn
+    watched = [ShuffleTest(), FiringRates(), AttackEvaluation()]
+    foretold = {f"val/{name}" for callback in watched for name in callback.names(snn) or ()}
+    assert len(foretold) > 20
+    assert foretold | {"val/acc", "val/loss"} <= set(header)
     for word in ("clean", "spikes shuffled", "PGD / RGA", "worst case of these 4", "wandb sync ",
                  "Linf 8/255", "python -m snn_lightning attack --samples 100"):  # fmt: skip
         assert word in printed

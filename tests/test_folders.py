@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
+import os
 import re
 import resource
 import shutil
@@ -15,9 +16,10 @@ from program import QUICK, UNWATCHED, last_error
 
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.cli import main
+from snn_lightning.files import held
 from snn_lightning.loggers import CSVLogger, claim
 
-pytestmark = pytest.mark.usefixtures("elsewhere")
+pytestmark = pytest.mark.usefixtures("elsewhere", "one_parser")
 FIT = ["fit", *QUICK, *UNWATCHED, "--attack_evaluation.batches", "0", "--name", "run"]
 
 
@@ -95,6 +97,12 @@ def test_a_checkpoint_from_elsewhere_starts_a_run_of_its_own(
             state["best_k_models"] = {state["best_model_path"]: torch.tensor(2.0)}
     torch.save(saved, folder / "checkpoints/last.ckpt")
     (folder / "checkpoints/best.ckpt").rename("best.ckpt")
+    lock = held(folder)  # as another process would that goes on with it, too
+    assert lock is not None
+    with pytest.raises(SystemExit, match="1"):
+        main(["fit", "--ckpt_path", str(folder / "checkpoints/last.ckpt")])
+    assert f"another process is writing into {folder}" in last_error(capsys)
+    os.close(lock)
     with pytest.warns(
         UserWarning, match="best.ckpt is not there any more: the weights of the last"
     ):

@@ -12,7 +12,10 @@ import torch
 import writers
 from program import QUICK, UNWATCHED, forked
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
+    pytest.mark.usefixtures("one_parser"),
+]
 HERE = "{here}"  # the folder of `here`
 GOOD = ["--ckpt_path", f"{HERE}/good.ckpt", "--trainer.accelerator", "cpu"]
 ATTACK = ["attack", *GOOD, "--attacks+=FGSM"]
@@ -51,7 +54,21 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a mistyped optimizer": (fit("--model.optimizer", "Adamm"), "did you mean 'Adam'?"),
     "a mistyped monitor": (
         fit("--checkpoint.monitor", "val/accc"),
-        "nothing is logged as 'val/accc'; did you mean 'val/acc'?",
+        "error: monitor: nothing is logged as 'val/accc'; did you mean 'val/acc'?",
+    ),
+    "a mistyped monitor that stops early": (
+        fit("--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor", "val/los"),
+        "error: monitor: nothing is logged as 'val/los'; did you mean 'val/loss'?",
+    ),
+    "the best under the name of the last": (
+        fit("--checkpoint.filename", "last"), "last.ckpt is the last epoch"
+    ),
+    "several best under one name": (
+        fit("--checkpoint.save_top_k", "2"), "save_top_k 2 keeps several checkpoints under one na"
+    ),
+    "a monitor that is measured too rarely": (
+        fit("--checkpoint.monitor", "val/FGSM/RGA/asr", "--attack_evaluation.every_n_epochs", "2"),
+        "'val/FGSM/RGA/asr' is measured every 2 epochs, but watched after each",
     ),
     "predict": (["predict", *GOOD], "invalid choice: 'predict' (choose from 'fit', 'val"),
     "one class for a list": (["attack", "--attacks", "FGSM"], "--attacks+=FGSM adds one"),
@@ -69,7 +86,13 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a batch of 0": (
         fit("--data.init_args.batch_size", "0"), "error: batch_size must be at least 1, got 0"
     ),
-    "max_epochs -5": (fit("--trainer.max_epochs", "-5"), "`max_epochs` must be a non-negative"),
+    "max_epochs -5": (fit("--trainer.max_epochs", "-5"), "max_epochs must be >= 0, or -1 for no e"),
+    "no end for a schedule": (
+        fit("--trainer.max_epochs", "-1", "--model.lr_scheduler", "CosineLR"), "set max_epochs"
+    ),
+    "a rate that throws the weights away": (
+        fit("--model.optimizer.init_args.lr", "1e30"), "lower the learning rate"
+    ),
     "negative batches": (
         fit("--firing_rates.batches", "-1"), "FiringRates: batches must be >= 0, not -1"
     ),
@@ -97,14 +120,33 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a curve of no attack": (
         [*ATTACK, "--curves", "{steps: [1, 2]}"], "curves.steps: none of the attacks has steps"
     ),
+    "a curve without values": (
+        [*ATTACK, "--curves", "{eps: []}"], "curves.eps is empty: give values, or leave it out"
+    ),
+    "no extensions": ([*ATTACK, "--extensions", "[]"], "extensions is empty: give values"),
+    "no attacks to watch": (fit("--attack_evaluation.attacks", "[]"), "at least one attack"),
+    "a substitute with a spoilt config": (
+        [*ATTACK, "--substitute", f"{HERE}/spoilt.ckpt"], "spoilt.ckpt' cannot be read: it has no "
+    ),
+    "convert to JSON": (["convert", *GOOD, "--output", "x.json"], "'x.json' would be overwri"),
+    "convert onto itself": (
+        ["convert", *GOOD, "--output", f"{HERE}/link.ckpt"], "or overwrite the network that is conv"
+    ),
+    "convert --curve []": (["convert", *GOOD, "--curve", "[]"], "curve is []: give time steps"),
+    "convert --curve [1, 1]": (["convert", *GOOD, "--curve", "[1, 1]"], "curve is [1, 1]: give"),
     "convert --batches 0": (["convert", *GOOD, "--batches", "0"], "batches must be at least 1"),
     "convert --timesteps 0": (["convert", *GOOD, "--timesteps", "0"], "timesteps must be at leas"),
     "a W&B project that is refused": (fit("--project", "a/b"), "Invalid project name 'a/b'"),
-    "checkpointing off": (fit("--trainer.enable_checkpointing", "false"), "enable_checkpointing"),
+    "no W&B project": (fit("--project", " "), "project: an empty name is none"),
+    "checkpointing off": (fit("--trainer.enable_checkpointing", "false"), "leave it out"),
+    "no logger": (fit("--trainer.logger", "false"), "in the folder of its logger: leave it out"),
     "an unwritable run folder": (fit("--runs_dir", "/dev/null/runs"), "/dev/null/runs"),
     # the machine
     "tpu": (fit("--trainer.accelerator", "tpu"), "there is no tpu here: auto takes what there is"),
-    "devices 0": (fit("--trainer.devices", "0"), "devices"),
+    "devices 0": (fit("--trainer.devices", "0"), "devices: '0' is no number of processes"),
+    "nodes that nobody has started": (
+        fit("--trainer.num_nodes", "2"), "num_nodes: nothing says where the other 1 are"
+    ),
     "devices 9999 on a CPU": (fit("--trainer.devices", "9999"), "9999 processes are too many for"),
     # files
     "a configuration in Latin-1": (fit("--config", f"{HERE}/latin.yaml"), "latin.yaml: it is no "),
@@ -142,6 +184,10 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spoilt = torch.load(here / "good.ckpt", weights_only=True)
     spoilt["state_dict"]["snn.network.stages.0.affine.0.weight"][1] = float("nan")
     torch.save(spoilt, here / "nan.ckpt")
+    spoilt = torch.load(here / "good.ckpt", weights_only=True)
+    spoilt["snn_lightning"]["config"] = ""
+    torch.save(spoilt, here / "spoilt.ckpt")
+    (here / "link.ckpt").symlink_to(here / "good.ckpt")
     (here / "latin.yaml").write_bytes(b"name: caf\xe9\n")
     (here / "twice.yaml").write_text("trainer:\n  max_epochs: 1\n  max_epochs: 2\n")
     (here / "itself.yaml").write_text("trainer: &a\n  plugins: *a\n")
@@ -173,7 +219,7 @@ def test_a_mistake_gets_one_line(mistake: str, here: Path, tmp_path: Path) -> No
     lines = done.stderr.splitlines()
     (line,) = [line for line in lines if line.startswith("snn_lightning: error: ")]
     assert expected in line
-    assert not list(tmp_path.rglob(".*.partial"))
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".partial", ".wandb")]
 
 
 def warned(done: subprocess.CompletedProcess[str]) -> str:
@@ -207,10 +253,13 @@ def test_attacks_on_a_silent_network_name_its_layers(here: Path, tmp_path: Path)
     assert "nothing fires in 10 of 10 layers (stages.0.neuron, stages.1.neuron" in found
 
 
-def test_more_outputs_than_classes_may_be_meant(tmp_path: Path) -> None:
-    more = fit("--model.network.init_args.num_classes", "12")
-    found = warned(forked(*more, folder=tmp_path, before=quiet))
+def test_what_may_be_meant_is_warned_of(tmp_path: Path) -> None:
+    odd = ["--model.network.init_args.num_classes", "12", "--checkpoint.monitor", "null",
+           "--data.init_args.batch_size", "999"]  # fmt: skip
+    found = warned(forked(*fit(*odd), folder=tmp_path, before=quiet))
     assert "the network has 12 outputs and the data 10 classes" in found
+    assert "best.ckpt will be the last epoch, not the best" in found
+    assert "batch_size is 999, but there are 128 training images" in found
 
 
 def test_weights_that_become_nan_are_neither_saved_nor_scored(tmp_path: Path) -> None:

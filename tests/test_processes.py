@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +13,13 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from snn_lightning import VGG11, Poisson, SNNClassifier
+from snn_lightning.callbacks import Interruption, LastCheckpoint
 from snn_lightning.data import Digits
 from snn_lightning.data.base import Source
+from snn_lightning.signals import Signals, Stop
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are forked")
 
@@ -48,6 +53,28 @@ class Alike(Digits):
         return source._replace(images=source.images[:1].repeat(len(source.images), axis=0))
 
 
+class Signalled(L.Callback):
+    """Sends SIGTERM to the second process, in its third step."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: Any, batch: Any, index: int) -> None:
+        if trainer.global_rank == 1 and index == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def interrupted(folder: str) -> None:
+    """A training on two processes, of which one receives a signal; what is saved tells where."""
+    network = VGG11(width=1 / 32, in_channels=1, image_size=32)
+    stop = Stop()
+    trainer = L.Trainer(
+        accelerator="cpu", devices=2, strategy="ddp_fork", max_epochs=9, logger=False,
+        default_root_dir=folder, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[Signalled(), Interruption(stop), LastCheckpoint()],
+    )  # fmt: skip
+    data = Digits(batch_size=8, train_samples=128, val_samples=16)
+    with Signals(stop), contextlib.suppress(ProcessExitedException, ProcessRaisedException):
+        trainer.fit(SNNClassifier(Poisson(2), network), data)
+
+
 def train(folder: str, processes: int, crop_padding: int) -> None:
     torch.manual_seed(7)
     network = VGG11(width=1 / 32, in_channels=1, image_size=32)
@@ -61,9 +88,12 @@ def train(folder: str, processes: int, crop_padding: int) -> None:
     trainer.fit(SNNClassifier(Poisson(2), network), data)
 
 
-def test_two_processes_draw_apart_and_train_as_one(tmp_path: Path) -> None:
+def test_two_processes_draw_apart_train_as_one_and_stop_together(tmp_path: Path) -> None:
     runs = [(2, 4), (2, 0), (1, 4)]  # processes, pixels; the first two fork, before any thread
-    code = f"import sys, test_processes as t; [t.train(sys.argv[1], *run) for run in {runs}]"
+    code = (
+        "import sys, test_processes as t; t.interrupted(sys.argv[1]); "
+        f"[t.train(sys.argv[1], *run) for run in {runs}]"
+    )
     # a seed that a test before left in the environment would reseed the forked processes alone
     environment = {key: value for key, value in os.environ.items() if key != "PL_GLOBAL_SEED"}
     done = subprocess.run(
@@ -71,6 +101,8 @@ def test_two_processes_draw_apart_and_train_as_one(tmp_path: Path) -> None:
         env={**environment, "OMP_NUM_THREADS": "1"}, cwd=Path(__file__).parent, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
+    saved = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)
+    assert saved["global_step"] == 3  # both had ended the step that the signal fell into
     first, second, one = (
         torch.load(tmp_path / name, weights_only=True)
         for name in ("0-of-2-4.pt", "1-of-2-4.pt", "0-of-1-4.pt")

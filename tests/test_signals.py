@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,9 +17,10 @@ from program import QUICK, ROOT, UNWATCHED
 
 from snn_lightning.classifier import SNNClassifier
 from snn_lightning.cli import main
-from snn_lightning.signals import Signals
+from snn_lightning.commands.processes import end_all
+from snn_lightning.signals import Signals, Stop
 
-pytestmark = pytest.mark.usefixtures("elsewhere")
+pytestmark = pytest.mark.usefixtures("elsewhere", "one_parser")
 FIT = ["fit", *QUICK, *UNWATCHED, "--attack_evaluation.batches", "0", "--trainer.max_epochs", "2",
        "--model.encoder", "Poisson", "--model.encoder.init_args.timesteps", "2",
        "--data.init_args.batch_size", "32"]  # fmt: skip
@@ -103,21 +105,65 @@ def test_a_second_ctrl_c_ends_at_once_and_saves_nothing(monkeypatch: pytest.Monk
     assert weights("run")["global_step"] == 4  # of the epoch before
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_what_does_not_train_ends_at_once(
     monkeypatch: pytest.MonkeyPatch, number: int, code: int
 ) -> None:
     sent(monkeypatch, "test_step", 0, number)
-    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(number)
     assert exit_code("test", *QUICK[:-2], "--name", "run") == code
-    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    assert signal.getsignal(number) == before
     assert not Path("runs/run").exists()
 
 
 def test_a_signal_outside_of_training_ends_the_process() -> None:
-    with pytest.raises(SystemExit) as exit, Signals(lambda: False):
+    with pytest.raises(SystemExit) as exit, Signals(Stop()):
         signal.raise_signal(signal.SIGTERM)
     assert exit.value.code == 143
+
+
+def test_what_was_ignored_before_stays_so() -> None:  # as nohup does it
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Signals(Stop()):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_closed_terminal_does_not_spoil_what_is_saved() -> None:
+    keyboard, screen = os.openpty()
+    stop = Stop(training=True)
+    with Signals(stop) as signals:
+        signals.terminals = [screen]
+        os.close(keyboard)
+        with pytest.raises(OSError):
+            os.write(screen, b"x")
+        signal.raise_signal(signal.SIGHUP)
+        assert os.write(screen, b"x") == 1
+    os.close(screen)
+    assert stop.exit_code == 129
+
+
+def test_no_process_outlives_the_command() -> None:
+    sleeps = "print(1, flush=True); time.sleep(60)"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", f"{code}; {sleeps}"], stdout=subprocess.PIPE)
+        for code in ("import time", "import signal, time; signal.signal(15, signal.SIG_IGN)")
+    ]
+    for process in processes:
+        assert process.stdout
+        assert process.stdout.readline()
+    procs = list(processes)
+    launcher = SimpleNamespace(procs=procs)
+    trainer = SimpleNamespace(callbacks=[], strategy=SimpleNamespace(launcher=launcher))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("snn_lightning.commands.processes.GRACE", 0.5)
+        end_all(trainer)  # type: ignore[arg-type]
+    assert [process.returncode for process in processes] == [-signal.SIGTERM, -signal.SIGKILL]
+    assert procs == []  # Lightning's watchdog kills this process for what is in there
 
 
 @pytest.mark.parametrize(
@@ -128,7 +174,7 @@ def test_during_the_imports_too(tmp_path: Path, number: int, code: int, script: 
     installed = tmp_path / "snn-lightning"  # as pip writes it
     installed.write_text("from snn_lightning.cli import main\nmain()\n")
     program = subprocess.Popen(
-        [sys.executable, *([installed] if script else ["-m", "snn_lightning"])],
+        [sys.executable, *([installed] if script else ["-m", "snn_lightning"]), "fit"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONPROFILEIMPORTTIME": "1"},
     )  # fmt: skip

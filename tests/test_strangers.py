@@ -25,7 +25,7 @@ from writers import write_cifar10
 
 from snn_lightning import LIF, SNN, VGG11, Direct, SNNClassifier
 from snn_lightning.checkpoints import keep_own_files, load_checkpoint, taken_from
-from snn_lightning.cli import CLI, main
+from snn_lightning.cli import main
 from snn_lightning.commands.models import load_snn
 from snn_lightning.data import CIFAR10, DataError, ImageFolder
 from snn_lightning.naming import checked, class_named, declared, text_options
@@ -131,22 +131,6 @@ def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> typing.Iterator[N
     assert not {name.partition(".")[0] for name in set(sys.modules) - before} & set(MODULES)
 
 
-@pytest.fixture
-def one_parser(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command line, whose parser takes seconds to build, with the parser of the last test."""
-    build = CLI.setup_parser
-
-    def setup_parser(self: CLI, *arguments: Any) -> None:
-        if not PARSER:
-            before = set(vars(self))
-            build(self, *arguments)
-            PARSER.update({key: vars(self)[key] for key in set(vars(self)) - before})
-        vars(self).update(PARSER)
-
-    monkeypatch.setattr(CLI, "setup_parser", setup_parser)
-
-
-PARSER: dict[str, Any] = {}
 LOADS = {"load_from_checkpoint": SNNClassifier.load_from_checkpoint, "substitute": load_snn}
 COMMANDS = ("test", "validate", "attack", "convert", "fit", "predict", "fit --weights")
 
@@ -591,7 +575,8 @@ def test_a_pickle_of_images_runs_nothing(content: Any, name: str, tmp_path: Path
 @pytest.mark.parametrize(
     "changes",
     [
-        {"labels": [10] * 10}, {"labels": [-1] * 10}, {"labels": "x"}, {"labels": [1]}, {"data": 5},
+        {"labels": [10] * 10}, {"labels": [-1] * 10}, {"labels": "x"}, {"labels": [0.5] * 10},
+        {"labels": [1]}, {"data": 5},
         {"data": np.zeros((10, 3072))}, {"data": np.zeros((10, 5), np.uint8)},
         {"data": np.array([None] * 30720).reshape(10, 3072)},
     ],

@@ -3,6 +3,7 @@
 from snn_lightning.callbacks.base import Measurement
 from snn_lightning.callbacks.checkpoint import LastCheckpoint, RobustCheckpoint, WholeCheckpoints
 from snn_lightning.callbacks.guards import Guards
+from snn_lightning.callbacks.interruption import Interruption
 from snn_lightning.callbacks.lines import Lines
 from snn_lightning.callbacks.measurements import AttackEvaluation, ShuffleTest
 from snn_lightning.callbacks.rates import FiringRates
@@ -13,6 +14,7 @@ __all__ = [
     "AttackEvaluation",
     "FiringRates",
     "Guards",
+    "Interruption",
     "LastCheckpoint",
     "Lines",
     "Measurement",

@@ -11,6 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from snn_lightning.classifier import SNNClassifier
+from snn_lightning.snn import SNN
 
 
 class Batch(NamedTuple):
@@ -70,6 +71,10 @@ class Measurement(Callback):
 
     def finish(self) -> tuple[dict[str, float], dict[str, Any]]:
         """Scalars to log (named without the stage), and what results.json keeps."""
+        raise NotImplementedError
+
+    def names(self, snn: SNN) -> list[str] | None:
+        """The names of those scalars, where they are known beforehand; None: they are not."""
         raise NotImplementedError
 
     # Lightning's hooks

@@ -60,7 +60,6 @@ class LastCheckpoint(ModelCheckpoint):
     An error writes nothing: what it broke must not replace what can be resumed.
     """
 
-    training = False  # whether the training loop runs
     gradients: dict[str, Tensor] | None = None  # of the checkpoint that is gone on with
 
     def __init__(self) -> None:
@@ -87,7 +86,6 @@ class LastCheckpoint(ModelCheckpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        self.training = True
         if self.gradients is not None:
             for name, parameter in pl_module.named_parameters():
                 if (gradient := self.gradients.get(name)) is not None:
@@ -95,12 +93,7 @@ class LastCheckpoint(ModelCheckpoint):
             self.gradients = None
         _begin_epoch(trainer.fit_loop)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        super().on_train_end(trainer, pl_module)
-        self.training = False
-
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: Any) -> None:
-        self.training = False
         if isinstance(exception, SIGTERMException):  # raised between two batches
             super().on_exception(trainer, pl_module, exception)
 

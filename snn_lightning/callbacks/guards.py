@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +18,7 @@ WAIT = 1800  # seconds until the same alert is sent again
 # What each guard watches for; the key names its column in the log.
 MEANING = {
     "catastrophic_overfitting": "the network withstands the one-step attack and nothing else",
-    "divergence": "accuracy is at chance",
+    "divergence": "accuracy is at chance, or the loss 100 times that of a guess",
     "gradient_masking": "gradient estimators disagree on how secure the network is",
 }
 
@@ -34,15 +35,20 @@ def catastrophic_overfitting(fgsm: float, pgd: float, best_pgd: float = float("n
     return (pgd >= 0.9 and fgsm <= 0.5) or (pgd >= best_pgd + 0.2 and pgd >= fgsm + 0.4)
 
 
-def diverged(accuracy: float, num_classes: int, best: float, epoch: int) -> bool:
-    """Accuracy at chance: after having been above it, or still after five epochs.
+def diverged(
+    accuracy: float, num_classes: int, best: float, epoch: int, loss: float = float("nan")
+) -> bool:
+    """Accuracy at chance, after having been above it or still after five epochs; or a huge loss.
 
     Args:
         accuracy, best: clean accuracies in [0, 1], now and the best so far.
         num_classes: chance is its inverse.
         epoch: how many are done.
+        loss: cross-entropy, huge at 100 times that of a guess; NaN: unknown.
     """
     chance = 1 / num_classes
+    if loss > 100 * math.log(num_classes):
+        return True
     return accuracy <= 1.2 * chance and (best >= 2 * chance or epoch >= 5)
 
 
@@ -78,16 +84,17 @@ def alarms(
     """What is wrong, by the guard's name: the figures that say so. Empty: nothing.
 
     Args:
-        metrics: val/acc, val/{attack}/{gradient}/asr and val/{attack}/disagreement.
+        metrics: val/acc, val/loss, val/{attack}/{gradient}/asr and val/{attack}/disagreement.
         best: the highest val/acc and, by attack, the lowest ASR so far, as from `best_so_far`.
         num_classes: K.
         epoch: how many are done.
         adversarial: whether training crafts adversarial images; only then can it overfit to them.
     """
     found = {}
-    accuracy = metrics.get("val/acc", float("nan"))
-    if diverged(accuracy, num_classes, best.get("val/acc", 0.0), epoch):
-        found["divergence"] = f"val/acc {accuracy:.1%} with {num_classes} classes"
+    accuracy, loss = (metrics.get(f"val/{name}", float("nan")) for name in ("acc", "loss"))
+    if diverged(accuracy, num_classes, best.get("val/acc", 0.0), epoch, loss):
+        high = f", val/loss {loss:.3g}" if loss > 100 * math.log(num_classes) else ""
+        found["divergence"] = f"val/acc {accuracy:.1%} with {num_classes} classes{high}"
     rates = success_rates(metrics)
     for attack, by_gradient in rates.items():
         if masked(metrics.get(f"val/{attack}/disagreement", 0.0)):

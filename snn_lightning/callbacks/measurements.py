@@ -18,6 +18,7 @@ from snn_lightning.gradients import RGA, STBP, GradientEstimator, Searched
 from snn_lightning.metrics import AttackSuccessRate, Disagreement
 from snn_lightning.reporting.examples import Examples
 from snn_lightning.seeding import CRAFT, JUDGE, seeded
+from snn_lightning.snn import SNN
 
 
 class ShuffleTest(Measurement):
@@ -26,6 +27,9 @@ class ShuffleTest(Measurement):
     Logs shuffled_acc, and shuffled_drop: the clean accuracy on the same images minus it.
     Arguments as of `Measurement`.
     """
+
+    def names(self, snn: SNN) -> list[str]:
+        return ["shuffled_acc", "shuffled_drop"]
 
     def start(self, module: SNNClassifier) -> None:
         # "flipped" by shuffling is counted as by an attack; what it mends is counted beside it
@@ -94,9 +98,11 @@ class AttackEvaluation(Measurement):
         super().__init__(batches, test_batches, every_n_epochs, seed)
         eps = 2.55 / 255
         self.cells = grid(
-            attacks or [FGSM(eps=eps), PGD(eps=eps, step_size=2 / 255, steps=5)],
-            gradients or [STBP(), RGA()],
-            extensions or [1],
+            [FGSM(eps=eps), PGD(eps=eps, step_size=2 / 255, steps=5)]
+            if attacks is None
+            else attacks,
+            [STBP(), RGA()] if gradients is None else gradients,
+            [1] if extensions is None else extensions,
         )
         # by attack: the cells that differ in their estimator alone
         self.rivals: dict[str, list[str]] = {}
@@ -106,6 +112,13 @@ class AttackEvaluation(Measurement):
         self.rivals = {attack: cells for attack, cells in self.rivals.items() if len(cells) > 1}
         self.examples: Examples | None = None  # a few of the first batch
         self.worst: dict[str, Any] = {}  # counts of the worst case, of the last measurement
+
+    def names(self, snn: SNN) -> list[str] | None:
+        if any(isinstance(cell.gradient, Searched) for cell in self.cells):
+            return None  # what is found gives them their names
+        names = [f"{cell.label}/{x}" for cell in self.cells for x in ("asr", "robust_acc")]
+        names += [f"worst_case/{x}" for x in ("asr", "robust_acc")]
+        return names + [f"{attack}/disagreement" for attack in self.rivals]
 
     def start(self, module: SNNClassifier) -> None:
         self.metrics = {cell.label: AttackSuccessRate().to(module.device) for cell in self.cells}

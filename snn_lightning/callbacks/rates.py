@@ -36,6 +36,9 @@ class FiringRates(Measurement):
         self.spread: dict[str, dict[str, Any]] = {}
         self.spikes: dict[str, Tensor] = {}  # (T, neurons) of each layer, for the first image
 
+    def names(self, snn: SNN) -> list[str]:
+        return [f"rate/{name}" for name in snn.network.neurons()]
+
     def start(self, module: SNNClassifier) -> None:
         self.samples = torch.zeros((), device=module.device)
         names = module.snn.network.neurons()

@@ -52,6 +52,9 @@ class RunReport(Callback):
         if len(state_dict["history"]) > len(self.history):
             self.history = state_dict["history"]
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.epoch_began = self.trained = time.perf_counter()  # a resumed epoch has begun before
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.epoch_began = self.trained = time.perf_counter()
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from lightning.fabric import Fabric
-from lightning.pytorch import Trainer
-from lightning.pytorch.cli import SaveConfigCallback
 
 from snn_lightning.checkpoints import load_checkpoint
 from snn_lightning.checks import require_fit, warn_of_silence
@@ -13,21 +11,17 @@ from snn_lightning.data import DataModule
 
 
 def make_ready(
-    trainer: Trainer,
     fabric: Fabric,
     model: SNNClassifier,
     data: DataModule,
     *,
     ckpt_path: str | None,
 ) -> None:
-    """Write the configuration, load the weights and the data, and see that they fit.
+    """Load the weights and the data, and see that they fit.
 
     Raises:
         ValueError: the model does not take these data, or was trained on another split of them.
     """
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, SaveConfigCallback):
-            callback.setup(trainer, model, "test")
     checkpoint = {} if ckpt_path is None else load_checkpoint(ckpt_path)
     if checkpoint:
         model.load_state_dict(checkpoint["state_dict"])

@@ -31,6 +31,9 @@ class Settings(Choice):
             raise ValueError(f"draws must be >= 1 and seed >= 0: {self.draws} and {self.seed}")
         if self.samples is not None and self.samples < 1:
             raise ValueError(f"samples must be >= 1, not {self.samples}")
+        for name, values in self.curves.items():
+            if values is not None and not values:
+                raise ValueError(f"curves.{name} is empty: give values, or leave it out")
         if self.substitute:
             self.require_own()
 

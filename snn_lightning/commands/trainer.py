@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
+from lightning.fabric import Fabric
 from lightning.pytorch import Callback
-from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator
 from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.cli import SaveConfigCallback
 
 from snn_lightning.attacks import Attack
 from snn_lightning.callbacks import Lines
 from snn_lightning.callbacks.lines import introduction
 from snn_lightning.checkpoints import load_checkpoint
 from snn_lightning.classifier import SNNClassifier
+from snn_lightning.commands import processes
+from snn_lightning.commands.asked import require_possible, require_sound
 from snn_lightning.commands.attack import attack
 from snn_lightning.commands.curves import Curves
 from snn_lightning.commands.describe import describe
@@ -37,6 +39,7 @@ class Trainer(L.Trainer):
     """Lightning's Trainer with `attack`, `convert` and `export`."""
 
     callbacks: list[Callback]
+    fabric: Fabric | None = None  # with which what is no training runs
 
     def fit(  # type: ignore[override]  # one argument more than Lightning's
         self,
@@ -64,25 +67,11 @@ class Trainer(L.Trainer):
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
 
     def __init__(self, **kwargs: Any) -> None:
-        asked = kwargs.get("accelerator")
-        kinds = ("cuda", "mps") if asked == "gpu" else (asked,)
-        known = [AcceleratorRegistry[kind] for kind in kinds if kind in AcceleratorRegistry]
-        if known and not any(kind["accelerator"].is_available() for kind in known):
-            raise ValueError(f"accelerator: there is no {asked} here: auto takes what there is")
+        require_possible(kwargs)
         kwargs.update(_with_lines(kwargs))
         super().__init__(**kwargs)
-        cores = os.cpu_count() or 1
-        if isinstance(self.accelerator, CPUAccelerator) and self.num_devices > max(2, cores):
-            raise ValueError(
-                f"devices: {self.num_devices} processes are too many for {cores} CPU cores: "
-                "at most one each"
-            )
-        at_least("log_every_n_steps", kwargs.get("log_every_n_steps") or 0, 0)
-        every = self.check_val_every_n_epoch
-        at_least("check_val_every_n_epoch", 1 if every is None else every, 1)
-        at_least("accumulate_grad_batches", self.accumulate_grad_batches, 1)
-        if not 0 <= (self.gradient_clip_val or 0) < float("inf"):
-            raise ValueError(f"gradient_clip_val must be >= 0, not {self.gradient_clip_val}")
+        require_sound(self)
+        processes.launching(self)
 
     def attack(
         self,
@@ -158,7 +147,7 @@ class Trainer(L.Trainer):
             eps=eps,
             attacks=attacks,
             gradients=gradients,
-            extensions=tuple(extensions or (1,)),
+            extensions=(1,) if extensions is None else tuple(extensions),
             substitute=substitute,
             samples=samples,
             table=table,
@@ -171,13 +160,15 @@ class Trainer(L.Trainer):
         )
         if not isinstance(datamodule, DataModule):
             raise ValueError("attack needs a data module of snn_lightning.data")
-        fabric = fabric_of(self)
+        fabric = self.fabric = fabric_of(self)
         fabric.launch()
+        if folder is not None and not folder.strip():
+            raise ValueError("folder: an empty name is none: give one, or leave it out")
         log_dir = self.log_dir if self.loggers else None  # broadcast: every rank must ask
         target = folder or log_dir
         if target is None:
             raise ValueError("attack writes files: give it a folder, or the trainer a logger")
-        make_ready(self, fabric, model, datamodule, ckpt_path=ckpt_path)
+        make_ready(fabric, model, datamodule, ckpt_path=ckpt_path)
         gate = Gate.of(require, baseline, max_drop, samples or len(datamodule.splits["test"]))
         if gate is not None and gate.baseline is not None:
             declared = settings.declared
@@ -191,6 +182,9 @@ class Trainer(L.Trainer):
             precision=str(self.precision),
             progress=shown,
         )  # fmt: skip
+        for callback in self.callbacks:  # only now: a refused attack leaves nothing
+            if isinstance(callback, SaveConfigCallback):
+                callback.setup(self, model, "test")
         code = 0
         if outcome is not None:
             outcome.results["config"]["checkpoint"] = ckpt_path
@@ -234,7 +228,9 @@ class Trainer(L.Trainer):
 
         if ckpt_path is None:
             raise ValueError("convert needs the checkpoint of an analog network: ckpt_path")
-        steps = curve or [1, 2, 4, 8, 16, 32, 64]
+        steps = [1, 2, 4, 8, 16, 32, 64] if curve is None else curve
+        if not steps or len(set(steps)) < len(steps):
+            raise ValueError(f"curve is {steps}: give time steps, each once, or leave it out")
         for name, value in (("batches", batches), ("timesteps", timesteps), ("curve", min(steps))):
             at_least(name, value, 1)
         convert_checkpoint(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -204,6 +205,11 @@ class DataModule(LightningDataModule):
         elif torch.distributed.is_available() and torch.distributed.is_initialized():
             rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
         data = self.splits[split]
+        if split == "train" and batch_size > len(data):
+            rank_zero_warn(
+                f"batch_size is {batch_size}, but there are {len(data)} training images: an epoch "
+                "is one step, on all of them"
+            )
         batches = Batches(
             len(data),
             batch_size,

@@ -167,4 +167,7 @@ def _load(folder: str, name: str) -> dict[str, Any]:
 
 
 def _labels(part: dict[str, Any]) -> np.ndarray:
-    return np.array(part["labels" if "labels" in part else "fine_labels"], dtype=np.int64)
+    labels = np.array(part["labels" if "labels" in part else "fine_labels"])
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError("labels that are no whole numbers")
+    return labels.astype(np.int64)

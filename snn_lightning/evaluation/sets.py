@@ -126,6 +126,9 @@ class Choice:
             raise ValueError("give a set by its name, or attacks of your own, not both")
         if self.set is not None and self.set not in SETS:
             raise ValueError(f"there is no set {self.set!r}: choose of {', '.join(SETS)}")
+        for name in ("attacks", "gradients", "extensions"):
+            if (values := getattr(self, name)) is not None and not values:
+                raise ValueError(f"{name} is empty: give values, or leave it out")
         if self.gradients or tuple(self.extensions) != (1,):
             self.require_own()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
-from snn_lightning.files import clean, whole
+from snn_lightning.files import clean, held, whole
 
 # What is measured once an epoch, or at the end: it has its row in metrics.csv and results.json.
 PER_EPOCH = ("val/", "test/", "guard/", "attack/")
@@ -67,6 +68,8 @@ class CSVLogger(loggers.CSVLogger):
     def __init__(self, save_dir: str, name: str, version: str | None = None) -> None:
         super().__init__(save_dir, name=name, version=version, flush_logs_every_n_steps=1)
         self.made: Path | None = None  # the folder, if it was not there before
+        self.lock: int | None = None  # on the folder
+        self.alone = False
 
     @property
     def version(self) -> int | str:
@@ -83,6 +86,7 @@ class CSVLogger(loggers.CSVLogger):
             if not folder.is_dir():
                 self.made = folder
             self._experiment = _Writer(log_dir=self.log_dir)
+            self._take()
         return self._experiment
 
     @rank_zero_only
@@ -114,6 +118,27 @@ class CSVLogger(loggers.CSVLogger):
         if self.made is None or not self.made.is_dir():
             return False
         return {path.name for path in self.made.iterdir()} <= {"config.yaml", "wandb"}
+
+    @rank_zero_only
+    def hold(self) -> None:
+        """Let no other process write into the folder. Raises RuntimeError where one does."""
+        self.alone = True
+        if self._version is not None:
+            folder = Path(self.log_dir)
+            new = not folder.is_dir()
+            folder.mkdir(parents=True, exist_ok=True)
+            self._take()
+            self.made = folder if new else None
+
+    def _take(self) -> None:
+        if self.alone and self.lock is None:
+            self.lock = held(Path(self.log_dir))
+
+    def release(self) -> None:
+        """Let other processes write into the folder again."""
+        if self.lock is not None:
+            os.close(self.lock)
+            self.lock = None
 
     def discard(self) -> None:
         """Delete the folder of a run that failed before it had anything to keep."""

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from snn_lightning.loggers.steps import CSVLogger
 
+MODES = ("online", "offline", "disabled", "dryrun", "run", "shared")
 INIT_TIMEOUT = 15  # seconds until a run without a network goes on offline
 STEP, EPOCH = "trainer/global_step", "epoch"  # the axes of all charts
 BY_STEP = ("train/loss_step", "lr")
@@ -67,6 +68,10 @@ class WandbLogger(loggers.WandbLogger):
         import wandb
 
         self._mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+        if self._mode not in MODES:
+            raise ValueError(f"WANDB_MODE is {self._mode!r}: set one of {', '.join(MODES)}")
+        if not project.strip():
+            raise ValueError("project: an empty name is none: give one, such as snn_lightning")
         try:
             wandb.Settings(project=project)  # before anything is written
         except Exception as problem:  # W&B raises its own types

@@ -53,6 +53,8 @@ def test_catastrophic_overfitting(fgsm: float, pgd: float, best: float, expected
 )
 def test_diverged(accuracy: float, best: float, epoch: int, expected: bool) -> None:
     assert diverged(accuracy, 10, best, epoch) is expected
+    assert diverged(accuracy, 10, best, epoch, loss=200.0) is expected
+    assert diverged(accuracy, 10, best, epoch, loss=300.0)  # a guess has 2.3
 
 
 def test_masked() -> None:
