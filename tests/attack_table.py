@@ -62,6 +62,15 @@ ROWS: dict[str, list[Callable[[], Attack]]] = {
         lambda: attacks.Square(eps=0.5, norm=attacks.L2(), queries=6),
         lambda: attacks.Square(eps=0.1, queries=4, targeted=True),
     ],
+    "LocalSearch": [
+        lambda: attacks.LocalSearch(eps=0.1, queries=3, start=attacks.SAPGD(steps=2)),
+        lambda: attacks.LocalSearch(
+            eps=0.5, norm=attacks.L2(), queries=3, start=attacks.APGD(norm=attacks.L2(), steps=2)
+        ),
+        lambda: attacks.LocalSearch(
+            eps=0.1, queries=2, start=attacks.FGSM(targeted=True), targeted=True
+        ),
+    ],
     "UntilBroken": [
         lambda: attacks.UntilBroken(attacks.PGD(eps=0.1, step_size=0.04, steps=3)),
         lambda: attacks.UntilBroken(attacks.APGD(eps=0.5, norm=attacks.L2(), steps=3)),

@@ -29,6 +29,7 @@ from snn_lightning.attacks.expectation import ExpectationOverTransformation
 from snn_lightning.attacks.fab import FAB, FABT
 from snn_lightning.attacks.frames import ClampedFrames, EventPatch
 from snn_lightning.attacks.gradient import FGSM, PGD
+from snn_lightning.attacks.local import LocalSearch
 from snn_lightning.attacks.losses import DLR, CrossEntropy, Loss, Margin, targeted_dlr
 from snn_lightning.attacks.momentum import MIFGSM
 from snn_lightning.attacks.noise import UniformNoise
@@ -63,6 +64,7 @@ __all__ = [
     "ExpectationOverTransformation",
     "Insertion",
     "Linf",
+    "LocalSearch",
     "Loss",
     "Margin",
     "MinimalEps",

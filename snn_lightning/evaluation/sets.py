@@ -14,12 +14,14 @@ from snn_lightning.attacks import (
     PGD,
     SAPGD,
     Attack,
+    LocalSearch,
     Square,
     UniformNoise,
 )
 from snn_lightning.evaluation.grid import Cell, grid, names
 from snn_lightning.gradients import ASSG, HART, RGA, STBP, GradientEstimator
 from snn_lightning.snn import SNN
+from snn_lightning.surrogates import Triangle
 
 Pair = tuple[Attack, GradientEstimator | None]
 
@@ -93,7 +95,26 @@ STANDARD_0 = AttackSet(
         (Square(queries=1000), None),
     ),
 )
-SETS = {known.name: known for known in (STANDARD_0,)}
+
+# Chosen by what each broke for its seconds on five networks (docs/judge.md). What one step breaks,
+# and ten, is out of the way of what costs most: ASSG with SA-PGD, then squares of a few pixels from
+# where it ends. Other estimators and no gradient at all see that ASSG itself is not blinded.
+STANDARD_1 = AttackSet(
+    "standard-1",
+    (
+        (UniformNoise(), None),
+        (FGSM(), HART()),
+        (FGSM(), ASSG()),
+        (PGD(steps=10, best=True), STBP(Triangle(0.5))),
+        (LocalSearch(start=SAPGD(steps=50), queries=300), ASSG()),
+        (SAPGD(steps=100), ASSG()),
+        (APGD(steps=30), STBP(Triangle(0.5))),
+        (APGD(steps=30, loss=DLR()), HART()),
+        (SAPGD(steps=20), RGA()),
+        (Square(queries=300), None),
+    ),
+)
+SETS = {known.name: known for known in (STANDARD_0, STANDARD_1)}
 DEFAULT = STANDARD_0
 
 
