@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_lightning.attacks.base import Attack
-from snn_lightning.attacks.norms import per_sample
+from snn_lightning.attacks.norms import over_pixels
 from snn_lightning.attacks.sapgd import SAPGD
 from snn_lightning.attacks.square import Square
 
@@ -49,6 +49,6 @@ class LocalSearch(Square):
                 candidate = proposals.propose(original, best, self._area(query))
                 value = self.raised(self.loss, model(candidate.view_as(images)), labels)
                 better = value >= loss
-                best = torch.where(per_sample(better, best), candidate, best)
+                best = torch.where(over_pixels(better, best), candidate, best)
                 loss = torch.where(better, value, loss)
         return best.view_as(images)

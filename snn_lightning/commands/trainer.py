@@ -111,7 +111,7 @@ class Trainer(L.Trainer):
             datamodule: the data; its test split is attacked.
             ckpt_path: checkpoint of the model; the command line takes model and data from it.
             weights_only: of no effect: checkpoints are always read as plain data.
-            set: name of a declared set of attacks; none given: standard-0, unless `attacks` are.
+            set: name of a declared set of attacks; none given: standard-1, unless `attacks` are.
             eps: radius of that set, in units of the [0, 1] image.
             attacks: attacks of your own instead, each with every estimator.
             gradients: estimators for them; none given: STBP, RGA, HART and ASSG.

@@ -688,7 +688,7 @@ def test_noise_alone_is_never_believed(sound: SNN, images: Tensor, labels: Tenso
     noise = [Cell("UniformNoise", UniformNoise(0.05))]
     lines = trust_report(sound, images, labels, evaluate(sound, images, labels, noise))
     assert conclude(lines).id == "upper-bound"
-    assert "it lacks FGSM/ASSG" in conclude(lines).says
+    assert "it lacks FGSM/HART" in conclude(lines).says
 
 
 def test_what_falls_without_a_gradient_after_all_gradients_is_seen() -> None:
