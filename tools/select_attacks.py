@@ -84,7 +84,7 @@ def greedy(networks: Sequence[Network]) -> list[Step]:
     order = []
     while cells:
 
-        def worth(cell: str) -> tuple[float, str]:
+        def worth(cell: str, left: list[set[str]] = left) -> tuple[float, str]:
             gain = cost = 0.0
             for network, rest in zip(networks, left, strict=True):
                 gain += len(network.broken[cell] & rest) / max(len(network.correct), 1)
@@ -119,7 +119,8 @@ def report(networks: dict[str, Network]) -> str:
             for network in members
         ]
         lines.append(f"| {cell} | {' | '.join(entries)} |")
-    lines += ["", f"| in this order: broke, left, s | {columns} |", "|---" * (len(names) + 1) + "|"]
+    lines += ["", f"| in this order: broke, left, s | {columns} |"]
+    lines.append("|---" * (len(names) + 1) + "|")
     for step in greedy(members):
         entries = [
             f"{broke}, {left}, {seconds:.1f}"

@@ -53,7 +53,8 @@ def test_it_never_ends_below_its_start() -> None:
         end = LocalSearch(eps=EPS, queries=25, p=0.3, start=START)(model, IMAGES, LABELS)
     margin = Margin()
     before, after = margin(model(start), LABELS), margin(model(end), LABELS)
-    assert (after >= before).all() and (after > before).any()
+    assert (after >= before).all()
+    assert (after > before).any()
     alone = []
     for row in range(6):
         with streams(ids[row : row + 1], 7):
@@ -69,7 +70,8 @@ def test_it_asks_what_it_says_and_nothing_more() -> None:
 
 
 def test_its_start_is_of_its_own_ball() -> None:
-    assert LocalSearch().uses_gradient and not LocalSearch(start=UniformNoise()).uses_gradient
+    assert LocalSearch().uses_gradient
+    assert not LocalSearch(start=UniformNoise()).uses_gradient
     assert not Square().uses_gradient
     with pytest.raises(ValueError, match="targeted alike"):
         LocalSearch(start=SAPGD(targeted=True))
