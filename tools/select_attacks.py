@@ -109,7 +109,8 @@ def report(networks: dict[str, Network]) -> str:
     cells = sorted(set().union(*(network.broken for network in members)))
     columns = " | ".join(f"{i + 1}" for i in range(len(names)))
     lines = [f"{i + 1}: {name}, n = {len(network.correct)}, broken by any cell "
-             f"{len(network.union())}" for i, (name, network) in enumerate(networks.items())]  # fmt: skip
+    lines += ["", f"| cell: broken (ms an image) | {columns} |"]
+    lines.append("|---" * (len(names) + 1) + "|")
     lines += ["", f"| cell: broken (ms an image) | {columns} |", "|---" * (len(names) + 1) + "|"]
     for cell in cells:
         entries = [
