@@ -224,7 +224,6 @@ class SNNClassifier(L.LightningModule):
             )
         accuracy = (logits.detach().argmax(1) == labels).float().mean()
         self.log("train/loss_step", loss.detach(), batch_size=len(labels))
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         self.log_dict(
             {"train/loss": loss.detach(), "train/acc": accuracy}, on_step=False, on_epoch=True,
             sync_dist=True, batch_size=len(labels),
@@ -255,6 +254,9 @@ class SNNClassifier(L.LightningModule):
     def global_batch(self, batch_idx: int) -> int:
         """Index of a batch over all processes: whole batches are dealt out in turn."""
         return batch_idx * self.trainer.world_size + self.trainer.global_rank
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self.log("lr", optimizer.param_groups[0]["lr"])
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.parameters())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,9 @@ def read(folder: Path) -> Offline:
     """The one run whose folder lies in `folder`/wandb."""
     from wandb.proto import wandb_internal_pb2
 
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("wandb/offline-run-*/*.wandb")) and time.monotonic() < deadline:
+        time.sleep(0.2)  # a process of W&B's own writes it
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
     found: Offline = Offline()
     numbers: dict[int, str] = {}

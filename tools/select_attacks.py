@@ -108,10 +108,12 @@ def report(networks: dict[str, Network]) -> str:
     names, members = list(networks), list(networks.values())
     cells = sorted(set().union(*(network.broken for network in members)))
     columns = " | ".join(f"{i + 1}" for i in range(len(names)))
-    lines = [f"{i + 1}: {name}, n = {len(network.correct)}, broken by any cell "
+    lines = [
+        f"{i + 1}: {name}, n = {len(network.correct)}, broken by any cell {len(network.union())}"
+        for i, (name, network) in enumerate(networks.items())
+    ]
     lines += ["", f"| cell: broken (ms an image) | {columns} |"]
     lines.append("|---" * (len(names) + 1) + "|")
-    lines += ["", f"| cell: broken (ms an image) | {columns} |", "|---" * (len(names) + 1) + "|"]
     for cell in cells:
         entries = [
             f"{len(network.broken[cell])} ({1000 * network.seconds[cell]:.0f})"

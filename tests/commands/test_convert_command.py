@@ -86,7 +86,7 @@ def test_convert_then_test_then_train(neuron: str, capsys: pytest.CaptureFixture
 
     if neuron == "ReLU":  # hybrid training, as configs/recipes describe it
         main([*convert, "--timesteps", "2", "--batches", "1", "--neuron", "LIF",
-              "--neuron.init_args.leak", "0.75"])  # fmt: skip
+              "--neuron.init_args.leak", "0.75", "--output", "out/snn.ckpt"])  # fmt: skip
         start = ["fit", "--config", "recipes/hybrid", "--weights", "out/snn.ckpt", *UNWATCHED]
         main([*start, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1",
               "--model.optimizer.init_args.lr", "0", "--model.optimizer.init_args.weight_decay",
@@ -128,6 +128,6 @@ def test_it_runs_on_the_device_of_the_trainer(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(command, name, lambda *_, **__: None)
     trainer = Trainer(accelerator="cpu", devices=1, logger=False, barebones=True)
     monkeypatch.setattr(trainer_module, "fabric_of", lambda _: SimpleNamespace(device=meta))
-    trainer.convert(model, Digits(test_samples=128), "analog.ckpt", batches=2)
+    trainer.convert(model, Digits(test_samples=128), "analog.ckpt", output="x.ckpt", batches=2)
     assert len(seen) > 6
     assert set(seen) == {meta}
