@@ -153,9 +153,9 @@ class CLI(LightningCLI):
             kwargs["logger"] = self._loggers()
         trainer = super().instantiate_trainer(**kwargs)
         if self.subcommand == "fit" and not trainer.loggers:
-            raise ValueError(
-                "trainer.logger: a run keeps its checkpoints and its results in the folder of its "
-                "logger: leave it out (WANDB_MODE=disabled does without W&B)"
+            rank_zero_warn(
+                "trainer.logger is false: this run keeps no results and no pictures, which lie in "
+                "the folder of a logger (WANDB_MODE=disabled does without W&B alone)"
             )
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # no plugin was asked for
             trainer.strategy.checkpoint_io = WholeCheckpoints()

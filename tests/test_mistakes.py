@@ -139,7 +139,6 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a W&B project that is refused": (fit("--project", "a/b"), "Invalid project name 'a/b'"),
     "no W&B project": (fit("--project", " "), "project: an empty name is none"),
     "checkpointing off": (fit("--trainer.enable_checkpointing", "false"), "leave it out"),
-    "no logger": (fit("--trainer.logger", "false"), "in the folder of its logger: leave it out"),
     "an unwritable run folder": (fit("--runs_dir", "/dev/null/runs"), "/dev/null/runs"),
     # the machine
     "tpu": (fit("--trainer.accelerator", "tpu"), "there is no tpu here: auto takes what there is"),

@@ -111,7 +111,8 @@ def test_a_fit_and_an_attack_are_told_in_full() -> None:
 
 def test_other_loggers_and_none_work_from_yaml(capsys: pytest.CaptureFixture[str]) -> None:
     watched = ["--attack_evaluation.test_batches", "1", "--trainer.max_epochs", "1"]
-    main(["fit", *QUICK, *FEW, *watched, "--trainer.logger", "false"])
+    with pytest.warns(UserWarning, match="keeps no results"):
+        main(["fit", *QUICK, *FEW, *watched, "--trainer.logger", "false"])
     assert "worst case of these 4" in capsys.readouterr().out
     assert not Path("runs").exists()
     Path("csv.yaml").write_text(

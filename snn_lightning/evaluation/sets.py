@@ -96,10 +96,10 @@ STANDARD_0 = AttackSet(
     ),
 )
 
-# Chosen by what each broke for its passes on four networks (docs/judge.md); on each, the set
-# broke no fewer images than standard-0. What falls to one step, and to ten, is gone before what
-# costs most: ASSG with SA-PGD, then squares of a few pixels from where it ends. The last four see what
-# ASSG is blind to. It is strong when longer attacks of others contradict it nowhere.
+# Chosen by what each broke for its passes on four networks (docs/judge.md); on each, the set broke
+# no fewer images than standard-0. What falls to one step, and to ten, goes before what costs most:
+# ASSG with SA-PGD, then squares of a few pixels from where it ends. The last four see what ASSG is
+# blind to. It is strong when longer attacks of others contradict it nowhere.
 STANDARD_1 = AttackSet(
     "standard-1",
     (
