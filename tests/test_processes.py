@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from snn_lightning import VGG11, Poisson, SNNClassifier
 from snn_lightning.callbacks import Interruption, LastCheckpoint
@@ -63,16 +64,32 @@ class Signalled(L.Callback):
 
 def interrupted(folder: str) -> None:
     """A training on two processes, of which one receives a signal; what is saved tells where."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    ranks = []
+    for rank in range(2):
+        ranks.append(os.fork())
+        if ranks[-1] == 0:
+            os.environ.update(place, LOCAL_RANK=str(rank), WORLD_SIZE="2", NODE_RANK="0")
+            os._exit(stopped(folder))
+    codes = [os.waitstatus_to_exitcode(os.waitpid(rank, 0)[1]) for rank in ranks]
+    assert codes == [143, 143], codes
+
+
+def stopped(folder: str) -> int:
+    """One of the processes; its exit code."""
     network = VGG11(width=1 / 32, in_channels=1, image_size=32)
     stop = Stop()
     trainer = L.Trainer(
-        accelerator="cpu", devices=2, strategy="ddp_fork", max_epochs=9, logger=False,
+        accelerator="cpu", devices=2, strategy="ddp", max_epochs=9, logger=False,
         default_root_dir=folder, enable_progress_bar=False, enable_model_summary=False,
         callbacks=[Signalled(), Interruption(stop), LastCheckpoint()],
     )  # fmt: skip
     data = Digits(batch_size=8, train_samples=128, val_samples=16)
-    with Signals(stop), contextlib.suppress(ProcessExitedException, ProcessRaisedException):
+    with Signals(stop), contextlib.suppress(SIGTERMException):
         trainer.fit(SNNClassifier(Poisson(2), network), data)
+    return stop.exit_code or 0
 
 
 def train(folder: str, processes: int, crop_padding: int) -> None:

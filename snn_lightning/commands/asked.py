@@ -9,6 +9,7 @@ from typing import Any
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from snn_lightning.data.base import at_least
 
@@ -48,6 +49,11 @@ def _counts(devices: str) -> bool:
 
 def require_sound(trainer: Trainer) -> None:
     """Raise ValueError for settings of a trainer that it took, but that would not work."""
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        raise ValueError(
+            "strategy: forked processes save nothing when they are interrupted: give ddp, which "
+            "starts the program anew on every process"
+        )
     cores = os.cpu_count() or 1
     if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > max(2, cores):
         raise ValueError(
