@@ -68,7 +68,7 @@ ROWS: dict[str, list[Callable[[], Attack]]] = {
             eps=0.5, norm=attacks.L2(), queries=3, start=attacks.APGD(norm=attacks.L2(), steps=2)
         ),
         lambda: attacks.LocalSearch(
-            eps=0.1, queries=2, start=attacks.FGSM(targeted=True), targeted=True
+            eps=0.1, queries=2, start=attacks.PGD(steps=2, targeted=True), targeted=True
         ),
     ],
     "UntilBroken": [

@@ -14,7 +14,7 @@ from program import QUICK
 from snn_lightning.cli import main
 from snn_lightning.loggers.wandb import flat
 
-pytest.importorskip("wandb")
+wandb = pytest.importorskip("wandb")
 pytestmark = pytest.mark.usefixtures("elsewhere")
 FEW = ["--data.init_args.train_samples", "64", "--data.init_args.val_samples", "32",
        "--data.init_args.test_samples", "16", "--data.init_args.batch_size", "16",
@@ -23,6 +23,7 @@ CELLS = ["FGSM/STBP", "FGSM/RGA", "PGD/STBP", "PGD/RGA"]
 
 
 def test_a_fit_and_an_attack_are_told_in_full() -> None:
+    wandb.teardown()  # W&B's process takes relative paths from where it was started
     Path("filed.yaml").write_text("wandb: {tags: [paper], group: digits, notes: first}\n")
     main(["fit", *QUICK, *FEW, "--config", "filed.yaml", "--tracking.every_n_epochs", "1",
           "--checkpoint.monitor", "val/worst_case/robust_acc"])  # fmt: skip
